@@ -1,0 +1,134 @@
+"""Make the pictures of the docs: what a user sees who opens the sample, clicks Analyze and draws a region.
+
+Run by `make pictures`. The window is the real one, 1366 × 768 px, under Xvfb on Linux; `--here`: on this screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+IMAGES = Path(__file__).parent / "images"
+WIDTH, HEIGHT = 1366, 768
+PATIENCE_S = 900
+REGION_SITES = 2.5  # half the side of a region
+
+
+def main() -> int:
+    """Parse the command line, make the pictures, say where they are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", help="name or file; default: the widget's own choice")
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the pictures")
+    parser.add_argument("--here", action="store_true", help="use this screen instead of Xvfb")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as settings, screen(arguments.here):
+        # A fresh user's window: nothing remembered, neither by napari nor by the widget.
+        os.environ["NAPARI_CONFIG"] = str(Path(settings) / "napari.yaml")
+        for picture in make_pictures(arguments.out, arguments.model, settings):
+            print(picture)
+    return 0
+
+
+def screen(here: bool) -> Any:
+    """The screen that the window opens on."""
+    if here or sys.platform != "linux":
+        return nullcontext()
+    os.environ.pop("WAYLAND_DISPLAY", None)
+    os.environ["QT_QPA_PLATFORM"] = "xcb"
+    from pyvirtualdisplay import Display
+
+    return Display(visible=False, size=(WIDTH, HEIGHT))
+
+
+def make_pictures(folder: Path, model: str | None, settings: str) -> list[Path]:
+    """Go through the window as a user does, and photograph it."""
+    import napari
+    from qtpy.QtCore import QSettings
+
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, settings)
+    viewer = napari.Viewer()
+    viewer.window.resize(WIDTH, HEIGHT)
+    viewer.open_sample("napari-hrtem-vae", "annealing-pair")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-hrtem-vae", "Analyze")
+    if model is not None:
+        widget.model.load_file(model)
+    settle(1)
+
+    widget.run.button.click()
+    wait_until(lambda: widget.run.work is None, "the analysis ends")
+    state = widget.store.state
+    if state.result is None or state.running or not state.result.data_vars:
+        raise SystemExit(f"The analysis failed: {state.message.text}")
+    draw_regions(viewer, widget)
+    viewer.dims.set_current_step(0, state.result.sizes["time"] // 2)
+    settle(3)
+    pictures = [folder / "analyze.png", folder / "region.png", folder / "overview.png"]
+    viewer.screenshot(str(pictures[0]), canvas_only=False, flash=False)
+    widget.plot.export_figure(pictures[1])
+    widget.show_overview()
+    settle(2)
+    viewer.screenshot(str(pictures[2]), canvas_only=False, flash=False)
+    viewer.close()
+    return pictures
+
+
+def draw_regions(viewer: Any, widget: Any) -> None:
+    """A rectangle on the place of the strongest change, and one far from all of them."""
+    import numpy as np
+
+    result, placement = widget.store.state.result, widget.store.state.placement
+    change = np.nan_to_num(np.asarray(result["change"], float))
+    centres = [np.unravel_index(index, change.shape) for index in (change.argmax(), quietest(change))]
+    widget.region.draw_button.click()
+    layer = widget.region.layer
+    for y, x in centres:
+        low, high = -REGION_SITES, REGION_SITES
+        corners = [(y + low, x + low), (y + low, x + high), (y + high, x + high), (y + high, x + low)]
+        world = placement.sites_to_world(corners)
+        layer.add_rectangles(np.array([layer.world_to_data(tuple(corner)) for corner in world]))
+    layer.mode = "pan_zoom"
+    wait_until(lambda: len(widget.store.state.regions) == len(centres), "the regions are read")
+    # The video stays selected, as after the analysis: its frames are what one steps through.
+    viewer.layers.selection.active = widget.store.state.video
+
+
+def quietest(change: Any) -> int:
+    """Flat index of the site, off the rim, whose neighbourhood shows the least change."""
+    import numpy as np
+    from scipy.ndimage import maximum_filter
+
+    rim = int(np.ceil(REGION_SITES))
+    nearby = maximum_filter(change, size=2 * rim + 1)
+    inner = np.full(change.shape, np.inf)
+    inner[rim:-rim, rim:-rim] = nearby[rim:-rim, rim:-rim]
+    return int(inner.argmin())
+
+
+def settle(seconds: float) -> None:
+    """Let the window do what it has to do."""
+    end = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= end, "the time is over")
+
+
+def wait_until(reached: Callable[[], bool], what: str) -> None:
+    """Keep the window alive until `reached()`."""
+    from qtpy.QtWidgets import QApplication
+
+    end = time.monotonic() + PATIENCE_S
+    while not reached():
+        if time.monotonic() > end:
+            raise SystemExit(f"Waited {PATIENCE_S} s in vain until {what}.")
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""The command line: thin, over the same functions as Python and napari."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .errors import HrtemVaeError
+from .progress import Steps, run
+
+Result = TypeVar("Result")
+app = typer.Typer(
+    help="See what changes in in situ HRTEM videos.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_ERRORS = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Where the result goes.")]
+
+
+def _drive(steps: Steps[Result], quiet: bool) -> Result:
+    """Run long work with a bar and the time left on standard error."""
+    if quiet or not _ERRORS.is_terminal:
+        return run(steps)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_ERRORS, transient=True) as bar:
+        task = bar.add_task("Starting", total=None)
+
+        def show(progress: Any) -> None:
+            bar.update(task, completed=progress.done, total=progress.total, description=progress.message)
+
+        return run(steps, on_progress=show)
+
+
+def _tell(as_json: bool, record: dict[str, Any], table: Callable[[], Table]) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(record) + "\n")
+    else:
+        Console().print(table())
+
+
+@app.command()
+def analyze(
+    video: Annotated[Path, typer.Argument(help="A video: file or folder.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Result store (.zarr).")] = None,
+    model: Annotated[str, typer.Option(help="Name of a model, or its file.")] = "pbs-64-fast",
+    step: Annotated[int | None, typer.Option(help="Distance of windows in px of the model.")] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Pixel size in nm, over the file's.")] = None,
+    frame_time: Annotated[float | None, typer.Option(help="Time of a frame in s, over the file's.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Which of a file's datasets.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    outliers: Annotated[str, typer.Option(help="robust, published or off.")] = "robust",
+    scaling: Annotated[str, typer.Option(help="model, window or video.")] = "model",
+    zoom: Annotated[float | None, typer.Option(help="Enlarge frames by this; else from the pixel sizes.")] = None,
+    memory: Annotated[float | None, typer.Option(help="Memory in GB; else a quarter of what is free.")] = None,
+    maps_only: Annotated[bool, typer.Option(help="Do not keep z(t).")] = False,
+    export: Annotated[Path | None, typer.Option(help="Folder for maps, plots and tables.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Analyse a video: latent maps and the places where things happen."""
+    from .io import open_video
+    from .vae.analysis import analyze_steps
+    from .vae.model import load_model
+    from .vae.parameters import AnalyzeParameters
+    from .vae.report import write_report
+
+    started = time.perf_counter()
+    opened = open_video(video, dataset=dataset, pixel_size_nm=pixel_size, frame_time_s=frame_time)
+    chosen = load_model(model)
+    parameters = AnalyzeParameters(
+        step=chosen.card.step if step is None else step,
+        outliers=outliers,
+        scaling=scaling,
+        zoom=zoom,
+        device=device,
+        precision=precision,
+        memory_gb=memory,
+        keep_field=not maps_only,
+    )
+    output = output or Path(f"{video.stem}-result.zarr")
+    result = _drive(analyze_steps(opened, chosen, parameters, store=output), as_json)
+    if export is not None:
+        write_report(result, export)
+    unit = str(result["y"].attrs.get("units", "px"))
+    columns = [result[f"hotspot_{name}"].values for name in ("y", "x", "area", "strength") if "change" in result]
+    hotspots = [
+        {"y": float(y), "x": float(x), "area": float(area), "unit": unit, "strength": float(strength)}
+        for y, x, area, strength in zip(*columns, strict=True)
+    ]
+    record = {
+        "result": str(output),
+        "frames": len(opened),
+        "sites": [len(result["y"]), len(result["x"])],
+        "model": chosen.card.name,
+        "device": result.attrs["device"],
+        "seconds": round(time.perf_counter() - started, 2),
+        "hotspots": hotspots,
+        "notices": list(result.attrs.get("notices", [])),
+    }
+    if not as_json:
+        for notice in record["notices"]:
+            _ERRORS.print(f"[yellow]{notice}[/yellow]", highlight=False)
+    _tell(as_json, record, lambda: _analysis_table(record, unit))
+
+
+def _analysis_table(record: dict[str, Any], unit: str) -> Table:
+    rows, columns = record["sites"]
+    title = f"{record['result']}: {record['frames']} frames, {rows} × {columns} sites, {record['seconds']} s"
+    table = Table("Where", f"y ({unit})", f"x ({unit})", f"area ({unit}²)", "strength", title=title)
+    for number, spot in enumerate(record["hotspots"][:10]):
+        table.add_row(
+            str(number + 1), f"{spot['y']:.2f}", f"{spot['x']:.2f}", f"{spot['area']:.2f}", f"{spot['strength']:.3g}"
+        )
+    table.caption = f"{len(record['hotspots'])} place(s) with significant change"
+    return table
+
+
+@app.command()
+def train(
+    images: Annotated[list[str], typer.Argument(help="Images and videos, or the word 'simulated'.")],
+    output: Output,
+    recipe: Annotated[str, typer.Option(help="Name or YAML file of a recipe.")] = "pbs-64-fast",
+    seed: Annotated[int | None, typer.Option(help="Seed, over the recipe's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model."""
+    from .io import open_video
+    from .vae.images import train_images_steps
+    from .vae.model import save_model
+    from .vae.recipe import load_recipe
+    from .vae.simulated import train_simulated_steps
+
+    chosen = load_recipe(recipe)
+    if seed is not None:
+        chosen = replace(chosen, seed=seed)
+    if images == ["simulated"]:
+        steps = train_simulated_steps(chosen)
+    else:
+        steps = train_images_steps([open_video(image) for image in images], replace(chosen, name=output.stem))
+    model = _drive(steps, as_json)
+    save_model(model, output)
+    record = {
+        "model": str(output),
+        **{key: model.card.training[key] for key in ("bce", "kl", "active_latents", "segments")},
+    }
+    _tell(as_json, record, lambda: _pairs_table(record))
+
+
+def _pairs_table(record: dict[str, Any]) -> Table:
+    table = Table(show_header=False)
+    for key, value in record.items():
+        table.add_row(key.replace("_", " "), str(value))
+    return table
+
+
+@app.command()
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="Name of a scenario.")],
+    output: Output,
+    seed: Annotated[int, typer.Option(help="The same gives the same video.")] = 0,
+    dose: Annotated[float, typer.Option(help="Electrons per px and frame.")] = 10.0,
+    frames: Annotated[int, typer.Option()] = 40,
+    rows: Annotated[int, typer.Option()] = 384,
+    columns: Annotated[int, typer.Option()] = 640,
+    as_json: Json = False,
+) -> None:
+    """Simulate a video; its truth is written beside it."""
+    from .simulate.scenarios import ScenarioParameters, save_simulation, simulate_steps
+
+    parameters = ScenarioParameters(frames=frames, rows=rows, columns=columns, dose_e_per_px=dose, seed=seed)
+    video, truth = save_simulation(_drive(simulate_steps(scenario, parameters), as_json), output)
+    record = {"video": str(video), "truth": str(truth), "frames": frames, "seed": seed}
+    _tell(as_json, record, lambda: _pairs_table(record))
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models of the package."""
+    from .vae.card import list_models, shipped_models
+
+    sizes = {name: path.stat().st_size for name, path in shipped_models().items()}
+    records = [
+        {
+            "name": card.name,
+            "material": card.material,
+            "pixel_size_nm": card.pixel_size_nm,
+            "size_mb": round(sizes[card.name] / 1e6, 2),
+            "licence": card.licence,
+            "summary": card.summary,
+        }
+        for card in list_models()
+    ]
+
+    def table() -> Table:
+        out = Table("name", "material", "pixel size (nm)", "size (MB)", "licence", "summary")
+        for record in records:
+            out.add_row(*(str(value) for value in record.values()))
+        return out
+
+    _tell(as_json, {"models": records}, table)
+
+
+@app.command()
+def view(files: Annotated[list[Path], typer.Argument(help="Videos and results.")]) -> None:
+    """Open napari with the layers ready."""
+    missing = [str(file) for file in files if not file.exists()]
+    if missing:
+        raise HrtemVaeError(f"There is no file {missing[0]}; check the path.")
+    try:
+        import torch  # noqa: F401  # before Qt: on Windows its libraries may not load after it
+        from .widgets.viewer import view_files
+    except ImportError as error:
+        raise HrtemVaeError(
+            f"napari is not installed here ({error}); run: pip install 'napari-hrtem-vae[pyqt6]'."
+        ) from error
+    view_files(files)
+
+
+def main() -> None:
+    """Entry point: errors are one line and a code, a traceback comes with --debug only."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    try:
+        code = app(args=[one for one in arguments if one != "--debug"], standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        _ERRORS.print("Stopped; what was finished is kept: the same command goes on with it.", highlight=False)
+        sys.exit(130)
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            usage = getattr(error, "ctx", None)
+            if usage is not None:
+                _ERRORS.print(usage.get_usage(), highlight=False, markup=False)
+            _ERRORS.print(f"Error: {error.format_message()}", highlight=False, markup=False)
+            sys.exit(getattr(error, "exit_code", 2))
+        if debug:
+            raise
+        sentence = str(error) if isinstance(error, HrtemVaeError) else f"{type(error).__name__}: {error}"
+        _ERRORS.print(f"Error: {sentence}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

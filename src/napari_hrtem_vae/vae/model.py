@@ -1,0 +1,192 @@
+"""A model: network and card, its file, and what it does to windows."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from numpy.typing import ArrayLike, NDArray
+from safetensors.torch import save_file
+
+from ..errors import ModelFileError, ModelPartError, VideoShapeError
+from .card import FORMAT, ModelCard, read_card, shipped_models
+from .network import Decoder, Encoder, Network
+
+Float = NDArray[np.float32]
+_BATCH = 64
+
+
+class Model:
+    """Encoder, decoder and card.
+
+    Parameters
+    ----------
+    card : ModelCard
+        What the model is.
+    network : Network
+        Its layers, built from `card.architecture`.
+    checksum : str
+        Of the file it came from; empty for one not saved.
+    """
+
+    def __init__(self, card: ModelCard, network: Network, checksum: str = "") -> None:
+        self.card = card
+        self.network = network.eval().requires_grad_(False)
+        self.checksum = checksum
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder; `ModelPartError` where the model has none."""
+        if self.network.encoder is None:
+            raise ModelPartError(f"{self.card.name} has no encoder, so it cannot analyse; choose another model.")
+        return self.network.encoder
+
+    @property
+    def decoder(self) -> Decoder:
+        """The decoder; `ModelPartError` where the model has none."""
+        if self.network.decoder is None:
+            raise ModelPartError(f"{self.card.name} has no decoder, so it cannot draw windows; choose another model.")
+        return self.network.decoder
+
+    def encode(self, windows: ArrayLike) -> tuple[Float, Float]:
+        """Mean and log variance of the latents of windows.
+
+        Parameters
+        ----------
+        windows : array_like (n, window, window)
+            Scaled to 0…1 as `card.scaling` has it.
+
+        Returns
+        -------
+        mean, log_variance : ndarray (n, latents), float32
+
+        Raises
+        ------
+        VideoShapeError
+            The windows are not of the model's size.
+        ModelPartError
+            The model has no encoder.
+        """
+        size = self.card.window
+        windows = np.ascontiguousarray(windows, np.float32)
+        if windows.ndim != 3 or windows.shape[1:] != (size, size):
+            raise VideoShapeError(f"Windows of shape {windows.shape} do not fit the model; give (n, {size}, {size}).")
+        mean = np.empty((len(windows), self.card.latents), np.float32)
+        log_variance = np.empty_like(mean)
+        with torch.inference_mode():
+            for start in range(0, len(windows), _BATCH):
+                block = torch.from_numpy(windows[start : start + _BATCH, None])
+                for out, part in zip((mean, log_variance), self.encoder(self._placed(block)), strict=True):
+                    out[start : start + _BATCH] = part.float().cpu().numpy()
+        return mean, log_variance
+
+    def decode(self, z: ArrayLike) -> Float:
+        """Windows that latents stand for.
+
+        Parameters
+        ----------
+        z : array_like (n, latents)
+
+        Returns
+        -------
+        ndarray (n, window, window), float32
+            Grey values 0…1.
+
+        Raises
+        ------
+        VideoShapeError
+            z is not of the model's number of latents.
+        ModelPartError
+            The model has no decoder.
+        """
+        z = np.ascontiguousarray(z, np.float32)
+        if z.ndim != 2 or z.shape[1] != self.card.latents:
+            raise VideoShapeError(f"z of shape {z.shape} does not fit the model; give (n, {self.card.latents}).")
+        windows = np.empty((len(z), self.card.window, self.card.window), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(z), _BATCH):
+                logits = self.decoder(self._placed(torch.from_numpy(z[start : start + _BATCH])))
+                windows[start : start + _BATCH] = torch.sigmoid(logits)[:, 0].float().cpu().numpy()
+        return windows
+
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(next(self.network.parameters()))
+
+
+def save_model(model: Model, path: str | Path) -> Path:
+    """Write a model file: safetensors, weights in float16, the card in its metadata.
+
+    The file is written aside and renamed: a crash leaves the old one or the new.
+
+    Raises
+    ------
+    ModelFileError
+        The file cannot be written.
+    """
+    path = Path(path)
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float16).contiguous() if tensor.is_floating_point() else tensor.cpu()
+        for name, tensor in model.network.state_dict().items()
+    }
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        save_file(tensors, aside, metadata={"hrtem_vae_card": model.card.to_json(), "hrtem_vae_format": FORMAT})
+        os.replace(aside, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        aside.unlink(missing_ok=True)
+        raise ModelFileError(f"The model cannot be written to {path} ({error}); choose another folder.") from error
+    return path
+
+
+def load_model(name_or_path: str | Path) -> Model:
+    """Load a model of the package by name, or a model file.
+
+    Nothing is unpickled; the sizes of all tensors are compared with the card's architecture before
+    memory is taken.
+
+    Raises
+    ------
+    ModelFileError
+        No such model, or the file is damaged or of another architecture.
+    """
+    shipped = shipped_models()
+    path = shipped.get(str(name_or_path), Path(name_or_path))
+    if not path.is_file() and path.suffix != ".safetensors":
+        raise ModelFileError(f"There is no model {name_or_path}; give a file or one of {', '.join(shipped)}.")
+    card = read_card(path)
+    with torch.device("meta"):
+        network = Network(card.architecture)
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            if found != expected:
+                wrong = sorted(set(found.items()) ^ set(expected.items()))[0][0]
+                raise ModelFileError(
+                    f"{path.name} holds another architecture than its card says (see {wrong}); "
+                    "train or convert the model again."
+                )
+            tensors = {name: file.get_tensor(name) for name in expected}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelFileError(f"{path.name} is damaged ({error}); copy or train it again.") from error
+    network = network.to_empty(device="cpu").to(memory_format=torch.channels_last)
+    network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
+    if not all(torch.isfinite(tensor).all() for tensor in network.parameters()):
+        raise ModelFileError(f"{path.name} holds weights that are no numbers; train the model again.")
+    return Model(card, network, checksum=_checksum(path))
+
+
+def _checksum(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def card_text(card: ModelCard) -> str:
+    """The card as indented JSON, for people."""
+    return json.dumps(json.loads(card.to_json()), indent=2)

@@ -1,0 +1,104 @@
+"""Pictures and tables of a result, for people without napari."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ..errors import ResultError
+from ..io.export import save_map_tiff, save_table_csv
+
+_MAPS_SHOWN = 16
+_HOTSPOTS_SHOWN = 6
+
+
+def order_latents(result: xr.Dataset) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Latents by the peak of their time-correlated variance, most first; NaN counts as nothing."""
+    peaks = np.nan_to_num(result["time_correlated_variance"].values).max((0, 1))
+    return np.argsort(-peaks, kind="stable")
+
+
+def write_report(result: xr.Dataset, folder: str | Path) -> list[Path]:
+    """Write maps (TIFF, PNG), z(t) at the hotspots (PNG, CSV) and the hotspots (CSV) into `folder`.
+
+    Raises
+    ------
+    ResultError
+        The folder cannot be written.
+    """
+    folder = Path(folder)
+    with _folder_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        written: list[Path] = []
+        if "change" not in result:
+            return written
+        spacing = float(result["y"][1] - result["y"][0]) if len(result["y"]) > 1 else None
+        pixel_nm = spacing if result["y"].attrs.get("units") == "nm" else None
+        order = order_latents(result)
+        for name, values in [("change", result["change"])] + [
+            (f"z{latent}-time-correlated-variance", result["time_correlated_variance"][..., latent])
+            for latent in order[:3]
+        ]:
+            save_map_tiff(folder / f"{name}.tif", values, pixel_nm)
+            written.append(folder / f"{name}.tif")
+        _maps_figure(result, order).savefig(folder / "maps.png", dpi=150)
+        columns = {
+            f"{name} ({result[f'hotspot_{name}'].attrs.get('units', '1')})": result[f"hotspot_{name}"].values
+            for name in ("y", "x", "area", "strength")
+        }
+        save_table_csv(folder / "hotspots.csv", columns)
+        written += [folder / "maps.png", folder / "hotspots.csv"]
+        if "z" in result and len(result["hotspot_y"]):
+            written += _write_traces(result, folder, int(order[0]))
+    return written
+
+
+def _maps_figure(result: xr.Dataset, order: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Figure:
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    extent = _extent(result)
+    shown = order[:_MAPS_SHOWN]
+    rows = -(-len(shown) // 4)
+    for axes, latent in zip(figure.subplots(rows, 4, squeeze=False).ravel(), shown, strict=False):
+        axes.imshow(result["time_correlated_variance"].values[..., latent], cmap="magma", extent=extent)
+        axes.set_title(f"z{latent}", fontsize=9)
+        axes.tick_params(labelsize=7)
+    figure.suptitle("Time-correlated variance (ρ · variance)², axes in " + str(result["y"].attrs.get("units", "px")))
+    return figure
+
+
+def _extent(result: xr.Dataset) -> tuple[float, float, float, float]:
+    y, x = result["y"].values, result["x"].values
+    return float(x[0]), float(x[-1]), float(y[-1]), float(y[0])
+
+
+def _write_traces(result: xr.Dataset, folder: Path, latent: int) -> list[Path]:
+    time = result["time"].values
+    unit = result["time"].attrs.get("units", "frame")
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    columns = {f"time ({unit})": time}
+    places = zip(result["hotspot_y"].values, result["hotspot_x"].values, strict=True)
+    for number, (y, x) in enumerate(list(places)[:_HOTSPOTS_SHOWN]):
+        z = result["z"].sel(y=y, x=x, method="nearest")[:, latent].values
+        columns[f"hotspot {number + 1}: z{latent}"] = z
+        axes.plot(time, z, label=f"hotspot {number + 1}")
+    axes.set_xlabel(f"time ({unit})")
+    axes.set_ylabel(f"z{latent}")
+    axes.legend(fontsize=8)
+    figure.savefig(folder / "z.png", dpi=150)
+    save_table_csv(folder / "z.csv", columns)
+    return [folder / "z.png", folder / "z.csv"]
+
+
+@contextlib.contextmanager
+def _folder_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ResultError(f"Nothing can be written to {folder} ({reason}); choose another folder.") from error

@@ -1,0 +1,217 @@
+"""Maps from a latent field: variance, rank correlation with time, significance."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from ..errors import VideoShapeError
+
+Float = NDArray[np.float32]
+Double = NDArray[np.float64]
+_SERIES_AT_ONCE = 1 << 15
+_FEWEST_FRAMES = 4
+# Below this p a float64 tail is no longer told from 0.
+_SMALLEST_P = 1e-300
+MAP_NAMES = ("variance", "spearman", "time_correlated_variance", "significance")
+
+
+def rank_statistics(series: Float) -> tuple[Float, Float, Double]:
+    """Variance, Spearman's ρ against time, and the p-value of ρ, of every series.
+
+    Ties get their mean rank. A constant series has no rank correlation: ρ and p are NaN.
+    The p-value is two-sided, of Student's t with an effective number of frames
+    n (1 − φ) / (1 + φ), φ the lag-one autocorrelation of the ranks without their trend, its bias
+    in short series corrected and not below 0.
+
+    Parameters
+    ----------
+    series : ndarray (frames, n)
+        All finite.
+
+    Returns
+    -------
+    variance, rho : ndarray (n,), float32
+    p : ndarray (n,), float64
+
+    References
+    ----------
+    Bretherton et al. 1999, J. Climate 12, 1990 (effective sample size); Marriott & Pope 1954,
+    Biometrika 41, 390 (bias of φ).
+    """
+    count = series.shape[1]
+    variance, rho = np.empty(count, np.float32), np.empty(count, np.float32)
+    p = np.empty(count)
+    for start in range(0, count, _SERIES_AT_ONCE):
+        block = np.s_[start : start + _SERIES_AT_ONCE]
+        variance[block], rho[block], p[block] = _rank_statistics_of_block(np.ascontiguousarray(series[:, block].T))
+    return variance, rho, p
+
+
+def _rank_statistics_of_block(series: Float) -> tuple[Float, Float, Double]:
+    """The same for (n, frames)."""
+    frames = series.shape[1]
+    variance = series.var(axis=1, dtype=np.float64)
+    ranks, tied = _centred_ranks(series)
+    time = np.arange(frames, dtype=np.float32) - np.float32((frames - 1) / 2)
+    time_power = float((time.astype(np.float64) ** 2).sum())
+    power = np.full(len(series), time_power)
+    power[tied] = (ranks[tied].astype(np.float64) ** 2).sum(1)
+    slope = (ranks @ time).astype(np.float64) / time_power
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rho = np.where(power > 0, slope * np.sqrt(time_power / power), np.nan)
+    if frames < _FEWEST_FRAMES:
+        return variance.astype(np.float32), rho.astype(np.float32), np.full(len(series), np.nan)
+    ranks -= slope[:, None].astype(np.float32) * time
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lag_one = np.einsum("nt,nt->n", ranks[:, 1:], ranks[:, :-1]) / np.einsum("nt,nt->n", ranks, ranks)
+    return variance.astype(np.float32), rho.astype(np.float32), p_value(rho, lag_one, frames)
+
+
+def _centred_ranks(series: Float) -> tuple[Float, NDArray[np.intp]]:
+    """Ranks minus their mean, ties averaged, and which series have ties."""
+    count, frames = series.shape
+    order = np.argsort(series, axis=1)
+    ranks = np.empty((count, frames), np.float32)
+    np.put_along_axis(ranks, order, np.arange(frames, dtype=np.float32)[None], axis=1)
+    in_order = np.take_along_axis(series, order, axis=1)
+    tied = np.flatnonzero((in_order[:, 1:] == in_order[:, :-1]).any(axis=1))
+    if tied.size:
+        ranks[tied] = stats.rankdata(series[tied], axis=1) - 1
+    ranks -= np.float32((frames - 1) / 2)
+    return ranks, tied
+
+
+def p_value(rho: Double, lag_one: Double, frames: int) -> Double:
+    """Two-sided p of a rank correlation with time against no trend, for autocorrelated series."""
+    phi = np.clip((lag_one * frames + 1) / (frames - 3) if frames > 4 else lag_one, 0.0, 0.95)
+    phi = np.where(np.isfinite(phi), phi, 0.0)
+    freedom = np.maximum(frames * (1 - phi) / (1 + phi) - 2, 1.0)
+    bounded = np.clip(np.abs(rho), 0, 1 - 1 / frames**3)
+    t = bounded * np.sqrt(freedom / (1 - bounded**2))
+    # Of n! orders two are monotonic: so few frames can claim no smaller p than that.
+    return np.asarray(np.maximum(2 * special.stdtr(freedom, -t), 2 / special.gamma(frames + 1.0)))
+
+
+def false_discovery_rate(p: Double) -> Double:
+    """Benjamini-Hochberg adjusted p of all finite entries together; NaN stays NaN."""
+    q = np.full(p.shape, np.nan)
+    finite = np.isfinite(p)
+    values = p[finite]
+    order = np.argsort(values)
+    adjusted = values[order] * len(values) / np.arange(1, len(values) + 1)
+    adjusted = np.minimum.accumulate(adjusted[::-1])[::-1]
+    out = np.empty_like(values)
+    out[order] = np.minimum(adjusted, 1)
+    q[finite] = out
+    return q
+
+
+def combined_p(p: Double, axis: int = -1) -> Double:
+    """One p from many dependent ones: the Cauchy combination; NaN are left out.
+
+    References
+    ----------
+    Liu & Xie 2020, J. Am. Stat. Assoc. 115, 393.
+    """
+    bounded = np.clip(p, _SMALLEST_P, 0.99)
+    # 1 / (π p) is tan(π (1/2 − p)) where the tangent loses its digits.
+    score = np.where(bounded < 1e-12, 1 / (np.pi * bounded), np.tan((0.5 - bounded) * np.pi))
+    finite = np.isfinite(p)
+    weight = finite.sum(axis=axis)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(finite, score, 0).sum(axis=axis) / weight
+        tail = np.where(mean > 1e12, 1 / (np.pi * mean), 0.5 - np.arctan(mean) / np.pi)
+    return np.where(weight > 0, tail, np.nan)
+
+
+def evidence(p: Double) -> Float:
+    """−log10 of the false-discovery rate; never negative, never infinite."""
+    return (-np.log10(np.maximum(false_discovery_rate(p), _SMALLEST_P)) + 0.0).astype(np.float32)
+
+
+def usable_frames(field: Float) -> NDArray[np.bool_]:
+    """Frames (axis 0) whose latents are numbers at every site."""
+    return np.asarray(np.isfinite(field).reshape(len(field), -1).all(axis=1))
+
+
+def raw_maps(field: Float) -> tuple[dict[str, Float], Double]:
+    """Variance, ρ and time-correlated variance of a block, and the p-values that significance needs.
+
+    Parameters
+    ----------
+    field : ndarray (frames, y, x, latent)
+        Frames that are not numbers are left out.
+    """
+    used = field[usable_frames(field)]
+    if len(used) < 2:
+        raise VideoShapeError(
+            f"The video has {len(used)} usable frame(s), so no time axis and no maps; give two frames or more."
+        )
+    shape = field.shape[1:]
+    variance, rho, p = rank_statistics(used.reshape(len(used), -1))
+    maps = {"variance": variance, "spearman": rho, "time_correlated_variance": np.square(rho * variance)}
+    return {name: values.reshape(shape) for name, values in maps.items()}, p.reshape(shape)
+
+
+def map_dynamics(field: xr.DataArray, *, active: NDArray[np.bool_] | None = None) -> xr.Dataset:
+    """Maps of what happens where, from a latent field.
+
+    Parameters
+    ----------
+    field : DataArray (time, y, x, latent)
+        Latents over time and sites.
+    active : ndarray (latent,), bool, optional
+        Latents that count as evidence in `change`; all by default.
+
+    Returns
+    -------
+    Dataset
+        Over (y, x, latent): `variance` (population variance over time), `spearman` (ρ of the latent
+        against time; NaN where it is constant), `time_correlated_variance` (ρ · variance)²,
+        `significance` (−log10 of the false-discovery rate, over all sites and latents). Over (y, x):
+        `change`, the evidence over all latents that anything changed here (−log10 of the
+        false-discovery rate over sites).
+
+    Raises
+    ------
+    VideoShapeError
+        Other dims, or fewer than two usable frames.
+
+    References
+    ----------
+    Wang et al. 2023, Fig. 4 and Methods (time-correlated variance).
+    """
+    if tuple(field.dims) != ("time", "y", "x", "latent"):
+        raise VideoShapeError(f"The field has the axes {field.dims}; give (time, y, x, latent) as encode returns it.")
+    maps, p = raw_maps(np.asarray(field.values, np.float32))
+    coords = {name: field.coords[name] for name in ("y", "x", "latent") if name in field.coords}
+    return maps_dataset(maps, p, coords, active)
+
+
+def maps_dataset(
+    maps: dict[str, Float],
+    p: Double,
+    coords: dict[str, xr.DataArray],
+    active: NDArray[np.bool_] | None = None,
+) -> xr.Dataset:
+    """Label maps, and add what needs all sites together: significance and change."""
+    counted = p if active is None or not active.any() else p[..., active]
+    labelled = {name: (("y", "x", "latent"), values) for name, values in maps.items()}
+    dataset = xr.Dataset(labelled, coords=coords)
+    dataset["significance"] = (("y", "x", "latent"), evidence(p))
+    dataset["change"] = (("y", "x"), evidence(combined_p(counted)))
+    for name, meaning in _MEANINGS.items():
+        dataset[name].attrs.update(long_name=meaning, units="1")
+    return dataset
+
+
+_MEANINGS = {
+    "variance": "variance of the latent over time",
+    "spearman": "Spearman's ρ of the latent against time",
+    "time_correlated_variance": "time-correlated variance (ρ · variance)²",
+    "significance": "−log10 of the false-discovery rate of ρ over sites and latents",
+    "change": "−log10 of the false-discovery rate that anything changed here",
+}

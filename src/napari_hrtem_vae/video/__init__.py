@@ -1,0 +1,1 @@
+"""What is done to frames before any analysis, and the geometry of windows."""

@@ -1,0 +1,108 @@
+"""Where things happen: the places with significant change, most first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+
+from .parts import Panel, note_label, show_note
+from .store import Store
+
+COLUMNS = {"Strength": "hotspot_strength", "Area": "hotspot_area", "y": "hotspot_y", "x": "hotspot_x"}
+MOST_ROWS = 200
+SITES_SHOWN = 24
+
+
+class HotspotsPanel(Panel):
+    """Part 7: a table; a click takes the camera there."""
+
+    def __init__(self, viewer: Any, store: Store) -> None:
+        super().__init__("Where things happen")
+        self._viewer, self._store = viewer, store
+        self.note = note_label()
+        self.table = QTableWidget(0, len(COLUMNS))
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.verticalHeader().hide()
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.setMinimumHeight(130)
+        self.column.addWidget(self.note)
+        self.column.addWidget(self.table, 1)
+        self.table.cellClicked.connect(lambda row, _: self.go_to(row))
+        store.on("result", self._fill)
+        self._fill()
+
+    def go_to(self, row: int) -> None:
+        """Take the camera to the place in a row."""
+        state = self._store.state
+        result, placement = state.result, state.placement
+        if result is None or placement is None or row >= result.sizes.get("hotspot", 0):
+            return
+        site = [_site(result, axis, float(result[f"hotspot_{axis}"][row])) for axis in "yx"]
+        y, x = self._to_viewer(placement.sites_to_world([site])[0])
+        camera = self._viewer.camera
+        camera.center = (*camera.center[:-2], y, x)
+        step = float(np.linalg.norm(placement.along_y)) * self._factors()[0]
+        # closer where the whole frame is in view, never further away
+        camera.zoom = max(camera.zoom, 400 / (SITES_SHOWN * step))
+
+    def _to_viewer(self, point: Any) -> tuple[float, float]:
+        factors = self._factors()
+        return float(point[0] * factors[0]), float(point[1] * factors[1])
+
+    def _factors(self) -> tuple[float, float]:
+        """From the units of the sites to the viewer's."""
+        import pint
+
+        registry = pint.get_application_registry()
+        units = self._viewer.dims.units
+        placement = self._store.state.placement
+        if units is None or placement is None or len(units) < 2:
+            return 1.0, 1.0
+        pairs = [(registry.Unit(own), world) for own, world in zip(placement.units, units[-2:], strict=True)]
+        y, x = (
+            float((1 * own).to(world).magnitude) if own.dimensionality == world.dimensionality else 1.0
+            for own, world in pairs
+        )
+        return y, x
+
+    def _fill(self) -> None:
+        result = self._store.state.result
+        count = 0 if result is None else int(result.sizes.get("hotspot", 0))
+        self.table.setRowCount(min(count, MOST_ROWS))
+        self.table.setVisible(count > 0)
+        if result is None:
+            show_note(self.note, "After an analysis, the places where something changed stand here.")
+            return
+        if "hotspot_y" not in result:
+            show_note(self.note, "")
+            return
+        show_note(self.note, self._summary(count))
+        headings = []
+        for column, (heading, variable) in enumerate(COLUMNS.items()):
+            field = result[variable]
+            unit = str(field.attrs.get("units", ""))
+            headings.append(f"{heading} [{unit}]" if unit not in ("", "1") else heading)
+            for row, value in enumerate(np.asarray(field, float)[:MOST_ROWS]):
+                item = QTableWidgetItem(f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}")
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                self.table.setItem(row, column, item)
+        self.table.setHorizontalHeaderLabels(headings)
+
+    def _summary(self, count: int) -> str:
+        if not count:
+            return "No place changed significantly."
+        more = f"; the first {MOST_ROWS} are listed" if count > MOST_ROWS else ""
+        return f"{count} place{'s' * (count != 1)} with significant change{more}; click one to go there."
+
+
+def _site(result: Any, axis: str, value: float) -> float:
+    """Fractional site index of a coordinate."""
+    centres = np.asarray(result[axis], float)
+    if len(centres) < 2:
+        return 0.0
+    return float((value - centres[0]) / ((centres[-1] - centres[0]) / (len(centres) - 1)))

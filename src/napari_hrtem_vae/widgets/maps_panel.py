@@ -1,0 +1,149 @@
+"""Which latent and which kind of map is on the screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QToolButton
+
+from .layers import KINDS, available_kinds, latent_order, peaks_of
+from .parts import Panel, Rows, narrow
+from .store import Store
+
+NEXT_KEY, PREVIOUS_KEY = "Shift-Right", "Shift-Left"
+ORDERS = {"peak": "most first", "index": "by index"}
+
+
+class MapsPanel(Panel):
+    """Part 5: latent, kind of map, overview."""
+
+    def __init__(self, viewer: Any, store: Store) -> None:
+        super().__init__("Map")
+        self._viewer, self._store = viewer, store
+        self._order: list[int] = []
+        self.latent_box = narrow(QComboBox())
+        self.latent_box.setToolTip(
+            f"Latent and the peak of its map; {PREVIOUS_KEY} and {NEXT_KEY} step through"
+        )
+        self.previous_button, self.next_button = QToolButton(), QToolButton()
+        for button, sign, key in (
+            (self.previous_button, "◀", PREVIOUS_KEY),
+            (self.next_button, "▶", NEXT_KEY),
+        ):
+            button.setText(sign)
+            button.setFixedWidth(24)
+            button.setToolTip(f"{key} in the viewer")
+        self.order_box = QComboBox()
+        for key, label in ORDERS.items():
+            self.order_box.addItem(label, key)
+        self.order_box.setToolTip("Order of the latents: the one in which most happens first, or by index")
+        self.kind_box = narrow(QComboBox())
+        self.overview_button = QPushButton("Overview")
+        self.overview_button.setToolTip("This kind of map for all latents at once; click one to pick it")
+        self.save_button = QPushButton("Save result…")
+        self._build()
+        self.latent_box.currentIndexChanged.connect(self._latent_picked)
+        self.order_box.currentIndexChanged.connect(
+            lambda index: store.change(order=self.order_box.itemData(index))
+        )
+        self.kind_box.currentIndexChanged.connect(self._kind_picked)
+        self.previous_button.clicked.connect(lambda: self.step(-1))
+        self.next_button.clicked.connect(lambda: self.step(1))
+        self._next, self._previous = (lambda _viewer: self.step(1)), (lambda _viewer: self.step(-1))
+        viewer.bind_key(NEXT_KEY, self._next, overwrite=True)
+        viewer.bind_key(PREVIOUS_KEY, self._previous, overwrite=True)
+        store.on("result revision analysis order running", self._list)
+        store.on("latent kind", self._show)
+        self._list()
+
+    def _build(self) -> None:
+        row = QHBoxLayout()
+        row.addWidget(self.previous_button)
+        row.addWidget(self.latent_box, 1)
+        row.addWidget(self.next_button)
+        form = Rows(46)
+        form.add("Latent", row)
+        form.add("Order", self.order_box)
+        form.add("Map", self.kind_box)
+        self.column.addLayout(form)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.overview_button)
+        buttons.addWidget(self.save_button)
+        self.column.addLayout(buttons)
+
+    def shut_down(self) -> None:
+        """Give the keys back."""
+        for key in (NEXT_KEY, PREVIOUS_KEY):
+            self._viewer.bind_key(key, None)
+
+    def step(self, by: int) -> None:
+        """Go to the next or previous latent of the list."""
+        if self._order:
+            index = (self.latent_box.currentIndex() + by) % len(self._order)
+            self.latent_box.setCurrentIndex(index)
+
+    def _list(self) -> None:
+        state = self._store.state
+        result = state.result
+        kinds = available_kinds(result) if result is not None else []
+        _fill(self.kind_box, [(KINDS[kind].label, kind) for kind in kinds])
+        latents = result.sizes.get("latent", 0) if result is not None else 0
+        self.overview_button.setEnabled(latents > 0)
+        self.save_button.setEnabled(latents > 0 and not state.running)
+        peaks = peaks_of(result) if latents else np.zeros(0)
+        self._order = latent_order(peaks, state.order)
+        meanings = result.attrs.get("latent_meanings", {}) if result is not None else {}
+        entries = []
+        for latent in self._order:
+            peak = "" if np.isnan(peaks[latent]) else f" · peak {peaks[latent]:.3g}"
+            meaning = meanings.get(str(latent), "") if isinstance(meanings, dict) else ""
+            entries.append((f"z{latent}{' · ' + meaning if meaning else ''}{peak}", latent))
+        _fill(self.latent_box, entries)
+        self._show()
+
+    def _show(self) -> None:
+        state = self._store.state
+        if self._order:
+            latent = state.latent
+            if latent is None:
+                latent = latent_order(peaks_of(state.result), "peak")[0]
+            _select(self.latent_box, latent)
+        _select(self.kind_box, state.kind)
+        for widget in (
+            self.latent_box,
+            self.previous_button,
+            self.next_button,
+            self.order_box,
+            self.kind_box,
+        ):
+            widget.setEnabled(bool(self._order))
+
+    def _latent_picked(self, index: int) -> None:
+        if index >= 0:
+            self._store.change(latent=self.latent_box.itemData(index))
+
+    def _kind_picked(self, index: int) -> None:
+        if index >= 0:
+            self._store.change(kind=self.kind_box.itemData(index))
+
+
+def _fill(box: QComboBox, entries: list[tuple[str, Any]]) -> None:
+    """Put entries into a box and keep what was picked, without a signal."""
+    if [(box.itemText(i), box.itemData(i)) for i in range(box.count())] == entries:
+        return
+    blocked = box.blockSignals(True)
+    picked = box.currentData()
+    box.clear()
+    for label, data in entries:
+        box.addItem(label, data)
+    box.setCurrentIndex(max(box.findData(picked), 0))
+    box.blockSignals(blocked)
+
+
+def _select(box: QComboBox, data: Any) -> None:
+    blocked = box.blockSignals(True)
+    index = box.findData(data)
+    if index >= 0:
+        box.setCurrentIndex(index)
+    box.blockSignals(blocked)

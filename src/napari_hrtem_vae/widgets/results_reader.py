@@ -1,0 +1,66 @@
+"""Brings a saved result back: video where its file still is, map, regions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import HrtemVaeError
+from .layers import available_kinds, latent_order, map_layer_data, peaks_of, placement_of_result
+from .regions import regions_from, regions_layer_data
+
+log = logging.getLogger(__name__)
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def get_result_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
+    """npe2 reader of result stores; None for anything else, so that the other readers get their turn."""
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    if len(paths) != 1 or not Path(paths[0]).is_dir():
+        return None
+    from ..io.results_probe import is_result_store
+
+    return read_result if is_result_store(paths[0]) else None
+
+
+def read_result(path: str | list[str]) -> list[LayerData]:
+    """Layers of a result store: the video where it is found, the map of the liveliest latent, the regions.
+
+    Raises
+    ------
+    ResultError
+        The store is damaged.
+    """
+    from ..io.results import open_result
+    from .traces import REGION_COLORS
+
+    path = path if isinstance(path, str | Path) else path[0]
+    result = open_result(path)
+    layers = _video_layers(result)
+    placement = placement_of_result(result)
+    title = Path(str(result.attrs.get("source") or path)).stem
+    kinds = available_kinds(result)
+    if kinds:
+        latent = latent_order(peaks_of(result), "peak")[0]
+        layers.append(map_layer_data(result, placement, kind=kinds[0], latent=latent, frame=0, title=title))
+    regions = regions_from(result)
+    if regions:
+        layers.append(regions_layer_data(placement, regions, REGION_COLORS))
+    return layers
+
+
+def _video_layers(result: Any) -> list[LayerData]:
+    """The analysed video, where its file is still there."""
+    source = str(result.attrs.get("source", ""))
+    if not source or not Path(source).exists():
+        return []
+    from .readers import get_reader
+
+    try:
+        read = get_reader(source)
+        return list(read(source)) if read is not None else []
+    except (HrtemVaeError, OSError, ValueError) as error:
+        log.warning("the video of the result is not shown: %s", error)
+        return []
