@@ -42,7 +42,7 @@ venv: $(VENV)/.test  ## make .venv with all that tests and development need
 demo: $(VENV)/.demo  ## analyse the sample video, write maps and plots under demo/, open napari
 	@rm -rf $(DEMO) && mkdir -p $(DEMO)
 	$(BIN)/hrtem-vae analyze $(SAMPLE) -o $(DEMO)/annealing-pair-result.zarr --export $(DEMO)
-	@echo "Maps (TIFF, PNG), plots and the result store are in $(DEMO)/."
+	@echo "In $(DEMO)/: maps (TIFF, PNG), z against time and hotspots (PNG, CSV), and the result store."
 	@if [ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ] || [ "$$(uname -s)" != Linux ]; then \
 	  .ci/window-libraries; \
 	  $(BIN)/hrtem-vae view $(SAMPLE) $(DEMO)/annealing-pair-result.zarr; \
@@ -69,7 +69,10 @@ benchmark: $(VENV)/.test  ## speed and accuracy; prints tables of ratios
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 sample: $(VENV)/.demo  ## simulate the sample video again
-	$(BIN)/hrtem-vae simulate annealing-pair -o $(SAMPLE) --seed 0
+	@rm -rf build/sample && mkdir -p build/sample
+	$(BIN)/hrtem-vae simulate annealing-pair -o build/sample/annealing-pair.zarr --seed 0
+	@rm -rf sample_data/annealing-pair.zarr sample_data/annealing-pair-truth.zarr
+	@mv build/sample/*.zarr sample_data/
 
 models: $(VENV)/.demo  ## train the shipped models again (minutes to an hour each)
 	for recipe in pbs-64-fast pbs-64; do \

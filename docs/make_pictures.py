@@ -1,6 +1,6 @@
 """Make the pictures of the docs: what a user sees who opens the sample, clicks Analyze and draws a region.
 
-Run by `make pictures`. The window is the real one, 1366 × 768 px, under Xvfb on Linux; `--here`: on this screen.
+Run by `make pictures`. The window is the real one, 1366 × 768 px; on Linux under Xvfb, unless given `--here`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def make_pictures(folder: Path, model: str | None, settings: str) -> list[Path]:
         raise SystemExit(f"The analysis failed: {state.message.text}")
     draw_regions(viewer, widget)
     viewer.dims.set_current_step(0, state.result.sizes["time"] // 2)
-    settle(3)
+    settle(2)
+    viewer.reset_view()  # the plot has taken its place by now
+    settle(1)
     pictures = [folder / "analyze.png", folder / "region.png", folder / "overview.png"]
     viewer.screenshot(str(pictures[0]), canvas_only=False, flash=False)
     widget.plot.export_figure(pictures[1])

@@ -65,8 +65,12 @@ def analyze(
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     outliers: Annotated[str, typer.Option(help="robust, published or off.")] = "robust",
     scaling: Annotated[str, typer.Option(help="model, window or video.")] = "model",
-    zoom: Annotated[float | None, typer.Option(help="Enlarge frames by this; else from the pixel sizes.")] = None,
-    memory: Annotated[float | None, typer.Option(help="Memory in GB; else a quarter of what is free.")] = None,
+    zoom: Annotated[
+        float | None, typer.Option(help="Enlarge frames by this; else from the pixel sizes.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(help="Memory in GB; else a quarter of what is free.")
+    ] = None,
     maps_only: Annotated[bool, typer.Option(help="Do not keep z(t).")] = False,
     export: Annotated[Path | None, typer.Option(help="Folder for maps, plots and tables.")] = None,
     as_json: Json = False,
@@ -96,7 +100,9 @@ def analyze(
     if export is not None:
         write_report(result, export)
     unit = str(result["y"].attrs.get("units", "px"))
-    columns = [result[f"hotspot_{name}"].values for name in ("y", "x", "area", "strength") if "change" in result]
+    columns = [
+        result[f"hotspot_{name}"].values for name in ("y", "x", "area", "strength") if "change" in result
+    ]
     hotspots = [
         {"y": float(y), "x": float(x), "area": float(area), "unit": unit, "strength": float(strength)}
         for y, x, area, strength in zip(*columns, strict=True)
@@ -123,7 +129,11 @@ def _analysis_table(record: dict[str, Any], unit: str) -> Table:
     table = Table("Where", f"y ({unit})", f"x ({unit})", f"area ({unit}²)", "strength", title=title)
     for number, spot in enumerate(record["hotspots"][:10]):
         table.add_row(
-            str(number + 1), f"{spot['y']:.2f}", f"{spot['x']:.2f}", f"{spot['area']:.2f}", f"{spot['strength']:.3g}"
+            str(number + 1),
+            f"{spot['y']:.2f}",
+            f"{spot['x']:.2f}",
+            f"{spot['area']:.2f}",
+            f"{spot['strength']:.3g}",
         )
     table.caption = f"{len(record['hotspots'])} place(s) with significant change"
     return table
@@ -222,6 +232,7 @@ def view(files: Annotated[list[Path], typer.Argument(help="Videos and results.")
         raise HrtemVaeError(f"There is no file {missing[0]}; check the path.")
     try:
         import torch  # noqa: F401  # before Qt: on Windows its libraries may not load after it
+
         from .widgets.viewer import view_files
     except ImportError as error:
         raise HrtemVaeError(
@@ -237,7 +248,9 @@ def main() -> None:
     try:
         code = app(args=[one for one in arguments if one != "--debug"], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        _ERRORS.print("Stopped; what was finished is kept: the same command goes on with it.", highlight=False)
+        _ERRORS.print(
+            "Stopped; what was finished is kept: the same command goes on with it.", highlight=False
+        )
         sys.exit(130)
     except Exception as error:
         if hasattr(error, "format_message"):

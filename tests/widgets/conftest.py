@@ -19,7 +19,7 @@ def own_settings(tmp_path_factory):
     """Remembered settings go to a folder of the test."""
     folder = str(tmp_path_factory.mktemp("settings"))
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, folder)
-    yield folder
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,13 @@ def model_file(tmp_path_factory):
     layers = (Convolution(8, 4, 2, "valid"), Convolution(8, 3, 2, "valid"), Convolution(8, 3, 1, "valid"))
     architecture = Architecture(window=WINDOW, latents=4, activation="silu", encoder=EncoderLayers(layers))
     card = ModelCard(
-        "tiny", architecture, material="noise", pixel_size_nm=0.02, period_px=8.0, step=STEP, licence="GPL-3.0"
+        "tiny",
+        architecture,
+        material="noise",
+        pixel_size_nm=0.02,
+        period_px=8.0,
+        step=STEP,
+        licence="GPL-3.0",
     )
     network = Network(architecture)
     with torch.no_grad():

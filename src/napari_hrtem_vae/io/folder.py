@@ -114,9 +114,8 @@ def folder_candidate(folder: Path, files: Sequence[Path] | None = None) -> Candi
     """
     paths = list(files) if files is not None else frame_files(folder)
     if not paths:
-        raise VideoFileError(
-            f"{folder} holds no frames; choose a folder of {', '.join(FRAME_SUFFIXES)} files with one frame each."
-        )
+        known = ", ".join(FRAME_SUFFIXES)
+        raise VideoFileError(f"{folder} holds no frames; choose a folder of one-frame files ({known}).")
     series = order_frames(paths, folder)
     usable, unreadable, frame = _probe(series.paths)
     if frame is None:

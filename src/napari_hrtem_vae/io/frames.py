@@ -37,30 +37,30 @@ class LazyFrames(ABC):
         """The frames `numbers` (increasing), (n, rows, x)."""
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        key = (
-            (*key, slice(None), slice(None), slice(None))[:3]
-            if isinstance(key, tuple)
-            else (key, slice(None))
-        )
-        time, rows, *columns = key
-        single = not isinstance(time, slice)
-        numbers = range(self.shape[0])[slice(int(time), int(time) + 1) if single else time]
-        backwards = numbers.step < 0
+        key = key if isinstance(key, tuple) else (key,)
+        time, rows, columns = (*key, *(slice(None),) * 3)[:3]
+        picked = np.arange(self.shape[0])[time]  # an integer, a slice or a list of them
+        numbers = np.unique(picked)
+        step = int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
+        even = len(numbers) == 0 or bool((np.diff(numbers) == step).all())
         band = rows if isinstance(rows, slice) and (rows.step or 1) > 0 else slice(None)
         try:
-            block = self.read(numbers[::-1] if backwards else numbers, band)
+            if even:
+                start = int(numbers[0]) if len(numbers) else 0
+                block = self.read(range(start, start + step * len(numbers), step), band)
+            else:
+                block = np.concatenate([self.read(range(int(n), int(n) + 1), band) for n in numbers])
         except VideoFileError:
             raise
         except Exception as error:
             raise VideoFileError(
                 f"{self.path} cannot be read at frame {numbers[0]} ({reason(error)}); copy the file again."
             ) from error
-        block = block[::-1] if backwards else block
-        if band is not rows and not (isinstance(band, slice) and band == rows):
-            block = block[:, rows]
-        if columns:
-            block = block[..., columns[0]]
-        return block[0] if single else block
+        if not np.array_equal(picked, numbers):
+            block = block[np.searchsorted(numbers, picked)]
+        if band is not rows:
+            block = block[..., rows, :]
+        return block[..., columns]
 
 
 class MappedArray:
@@ -93,7 +93,8 @@ class MappedArray:
             raise VideoFileError(
                 f"{self.path} cannot be read ({reason(error)}); it was moved or cut short."
             ) from error
-        return np.array(mapped[key], dtype=self.dtype)
+        # A view where the byte order allows: what is sliced away later is then never read.
+        return np.asarray(mapped[key], dtype=self.dtype)
 
 
 class MappedFrames(LazyFrames):
@@ -122,16 +123,30 @@ class MappedFrames(LazyFrames):
 
     def read(self, numbers: range, rows: slice) -> np.ndarray:
         """See `LazyFrames.read`."""
-        mapped = np.memmap(self.path, np.uint8, "r")
-        frames = []
-        for number in numbers:
-            frame: np.ndarray = np.ndarray(
-                self.shape[1:], self.stored, buffer=mapped, offset=int(self.offsets[number])
-            )
-            frames.append((frame[::-1] if self.flipped else frame)[rows])
-        if not frames:
-            return np.empty((0, *self.shape[1:]), self.dtype)[:, rows]
-        return np.stack(frames).astype(self.dtype, copy=False)
+        height, width = self.shape[1:]
+        lines = range(height)[rows]
+        if self.flipped:
+            lines = range(height - 1 - lines.start, height - 1 - lines.stop, -lines.step)
+        first, last = (min(lines), max(lines)) if len(lines) else (0, -1)
+        inside = np.array(lines, dtype=int) - first
+        out = np.empty((len(numbers), len(lines), width), self.dtype)
+        # Read, not mapped: a page fault of a memory map fetches megabytes around the few rows asked for.
+        with self.path.open("rb") as file:
+            for i, number in enumerate(numbers):
+                file.seek(int(self.offsets[number]) + first * width * self.stored.itemsize)
+                band = np.fromfile(file, self.stored, (last - first + 1) * width)
+                out[i] = band.reshape(last - first + 1, width)[inside]
+        return out
+
+
+def plain_array(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, order: str = "C"
+) -> Any:
+    """A source for `as_dask` of an array that lies in `path` in one piece, `offset` bytes from its start."""
+    if len(shape) != 3 or order == "F":
+        return MappedArray(path, shape, dtype, offset, order)
+    frame = shape[1] * shape[2] * np.dtype(dtype).itemsize
+    return MappedFrames(path, (shape[0], shape[1], shape[2]), dtype, offset + np.arange(shape[0]) * frame)
 
 
 def frames_per_chunk(shape: tuple[int, ...], dtype: np.dtype[Any], multiple_of: int = 1) -> int:
@@ -158,8 +173,8 @@ def as_dask(source: Any, multiple_of: int = 1) -> Any:
     chunks: tuple[int, ...] = shape
     if len(shape) > 2:
         chunks = (*(1,) * (len(shape) - 3), frames_per_chunk(shape, source.dtype, multiple_of), *shape[-2:])
-    # A name of chance: hashing a memory map would read the file.
-    return da.from_array(source, chunks=tuple(max(1, n) for n in chunks), name=False, fancy=False)
+    # A name of chance: hashing a memory map would read the file. dask joins a later slice with the reading.
+    return da.from_array(source, chunks=tuple(max(1, n) for n in chunks), name=False)
 
 
 def whole_frames(data: Any) -> Any:

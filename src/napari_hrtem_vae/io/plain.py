@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import VideoFileError
 from .candidates import Candidate
-from .frames import MappedArray, as_dask, check_size, reason
+from .frames import as_dask, check_size, plain_array, reason
 
 
 def npy_candidates(path: Path) -> list[Candidate]:
@@ -29,11 +29,11 @@ def npy_candidates(path: Path) -> list[Candidate]:
         raise VideoFileError(f"{path} is no npy file ({reason(error)}); save it with numpy.save.") from error
     if dtype.hasobject:
         raise VideoFileError(
-            f"{path} holds pickled Python objects, which are never loaded; save a numeric array with numpy.save."
+            f"{path} holds pickled Python objects, which are never loaded; save plain numbers with numpy.save."
         )
     if math.prod(shape) > 0:
         check_size(path, offset + math.prod(shape) * dtype.itemsize)
-        source: Any = MappedArray(path, shape, dtype, offset, "F" if fortran else "C")
+        source: Any = plain_array(path, shape, dtype, offset, "F" if fortran else "C")
     else:
         source = np.empty(shape, dtype)
     return [Candidate(path.stem, as_dask(source))]
@@ -51,11 +51,27 @@ class Hdf5Array:
 
         try:
             with h5py.File(self.path, "r") as file:
-                return np.asarray(file[self.dataset][key]).astype(self.dtype, copy=False)
+                box = tuple(_span(one, size) for one, size in zip(key, self.shape, strict=True))
+                block = np.asarray(file[self.dataset][box]).astype(self.dtype, copy=False)
+            for axis in reversed(range(self.ndim)):  # from the last, as a single number drops its axis
+                block = block[(slice(None),) * axis + (_within(key[axis], self.shape[axis]),)]
+            return block
         except (OSError, KeyError) as error:
             raise VideoFileError(
                 f"{self.path} cannot be read ({reason(error)}); copy the file again."
             ) from error
+
+
+def _span(key: Any, size: int) -> slice:
+    """The range that covers a key, which HDF5 reads in one go where lists of numbers take minutes."""
+    picked = np.atleast_1d(np.arange(size)[key])
+    return slice(int(picked.min()), int(picked.max()) + 1) if len(picked) else slice(0, 0)
+
+
+def _within(key: Any, size: int) -> Any:
+    """The key inside its span."""
+    picked = np.arange(size)[key]
+    return picked - picked.min() if picked.size else slice(None)
 
 
 def hdf5_candidates(path: Path) -> list[Candidate]:
@@ -108,7 +124,7 @@ def still_candidates(path: Path) -> list[Candidate]:
             pixels = np.asarray(image.convert("RGB") if mode == "P" else image)
     except Exception as error:
         raise VideoFileError(
-            f"{path} cannot be read as a picture ({reason(error)}); it is damaged, cut short or something else."
+            f"{path} cannot be read as a picture ({reason(error)}); it is damaged or cut short."
         ) from error
     notices = []
     if pixels.ndim == 3:

@@ -16,8 +16,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import ResultError
-from .results_probe import RESULT_KEY, is_result_store
-
+from .results_probe import is_result_store
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -37,13 +36,18 @@ def open_result(path: str | Path) -> xr.Dataset:
     if not path.exists():
         raise ResultError(f"There is no result {path}; check the path.")
     if not is_result_store(path):
-        raise ResultError(f"{path.name} is no result store of this program; choose a .zarr written by Analyze.")
+        raise ResultError(
+            f"{path.name} is no result store of this program; choose a .zarr written by Analyze."
+        )
     if _beside(path, "journal").exists():
-        raise ResultError(f"{path.name} is of a run that has not ended; run the same analysis again to go on with it.")
+        raise ResultError(
+            f"{path.name} is of a run that has not ended; run the same analysis again to go on with it."
+        )
     try:
-        return xr.open_zarr(path, consolidated=False)
+        opened: xr.Dataset = xr.open_zarr(path, consolidated=False)
     except Exception as error:
         raise ResultError(f"{path.name} is damaged ({error}); run the analysis again.") from error
+    return opened
 
 
 def save_result(dataset: xr.Dataset, path: str | Path) -> Path:
@@ -82,7 +86,9 @@ def _disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ResultError(f"The result cannot be written to {path} ({reason}); free space or choose another folder.") from error
+        raise ResultError(
+            f"The result cannot be written to {path} ({reason}); free space or choose another folder."
+        ) from error
 
 
 @dataclass
@@ -145,7 +151,9 @@ class ResultStore:
     def write(self, index: int, block: xr.Dataset, region: dict[str, slice]) -> None:
         """Write one band and note it in the journal."""
         with _disk_errors(self.path):
-            block.drop_vars(list(block.coords)).to_zarr(self.path, region=region, zarr_format=3, consolidated=False)
+            block.drop_vars(list(block.coords)).to_zarr(
+                self.path, region=region, zarr_format=3, consolidated=False
+            )
             self.finished.add(index)
             self._write_journal()
 
@@ -170,7 +178,9 @@ class ResultStore:
             finished, provenance = {int(index) for index in entries["finished"]}, entries["provenance"]
             bands = [(int(first), int(last)) for first, last in entries["bands"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ResultError(f"{self.path} exists already; choose another name or delete it first.") from error
+            raise ResultError(
+                f"{self.path} exists already; choose another name or delete it first."
+            ) from error
         wanted = json.loads(json.dumps(self.provenance))
         differing = sorted(key for key in wanted if provenance.get(key) != wanted[key])
         if differing:
@@ -192,7 +202,9 @@ class ResultStore:
             with lock.open("x") as file:
                 file.write(f"{socket.gethostname()} {os.getpid()}")
         except FileExistsError as error:
-            raise ResultError(f"Another run is writing to {self.path}; wait for it or choose another name.") from error
+            raise ResultError(
+                f"Another run is writing to {self.path}; wait for it or choose another name."
+            ) from error
 
     def _write_journal(self) -> None:
         aside = _beside(self.path, "journal.part")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -123,7 +124,7 @@ def _numbered(paths: list[Path]) -> FrameSeries:
 
 def _in_steps(numbered: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
     """Count from 0 in units of the usual step, where every number fits it."""
-    steps = [b - a for (a, _), (b, _) in zip(numbered, numbered[1:], strict=False) if b > a]
+    steps = [b - a for (a, _), (b, _) in itertools.pairwise(numbered) if b > a]
     step = Counter(steps).most_common(1)[0][0] if steps else 1
     start = numbered[0][0]
     if any((number - start) % step for number, _ in numbered):

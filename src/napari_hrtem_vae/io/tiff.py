@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 from pathlib import Path
@@ -11,14 +12,16 @@ import numpy as np
 
 from ..errors import VideoFileError
 from .candidates import Axis, Candidate
-from .frames import LazyFrames, MappedArray, as_dask, check_size, reason
+from .frames import LazyFrames, as_dask, check_size, plain_array, reason
 from .units import to_nm, to_s
 
 
 class TiffPages(LazyFrames):
-    """Pages of one series of a TIFF file, decoded one by one when asked for."""
+    """Pages of one series of a TIFF file, or of all (None), decoded one by one when asked for."""
 
-    def __init__(self, path: Path, series: int, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, path: Path, series: int | None, shape: tuple[int, int, int], dtype: np.dtype[Any]
+    ) -> None:
         super().__init__(path, shape, dtype)
         self.series = series
         self._open()
@@ -42,7 +45,7 @@ class TiffPages(LazyFrames):
             if self._file is None:
                 # Kept open: parsing thousands of page headers for each chunk costs more than the data.
                 self._file = tifffile.TiffFile(self.path)
-            pages = self._file.series[self.series].pages
+            pages = self._file.pages if self.series is None else self._file.series[self.series].pages
             frames = [pages[n].asarray(squeeze=False).reshape(self.shape[1:])[rows] for n in numbers]
         if not frames:
             return np.empty((0, *self.shape[1:]), self.dtype)[:, rows]
@@ -57,8 +60,12 @@ def tiff_candidates(path: Path) -> list[Candidate]:
         with tifffile.TiffFile(path) as tiff:
             if not tiff.series:
                 raise VideoFileError(f"{path} is a TIFF file without a picture; record it again.")
-            vendor = _vendor_axes(path)
             pixel, frame_time = _ome_or_imagej(tiff)
+            if _is_split_stack(tiff):
+                stack = _page_stack(path, tiff)
+                return [dataclasses.replace(stack, pixel_size_nm=pixel, frame_time_s=frame_time)]
+            # Its time grows with the square of the number of series; stacks of the vendors are one series.
+            vendor = _vendor_axes(path) if len(tiff.series) <= 16 else []
             found = []
             for number, series in enumerate(tiff.series):
                 candidate = _series_candidate(path, tiff, number, series)
@@ -79,6 +86,35 @@ def tiff_candidates(path: Path) -> list[Candidate]:
     return found
 
 
+def _is_split_stack(tiff: Any) -> bool:
+    """Whether a stack was written page by page, so that each page calls itself a series."""
+    count = len(tiff.pages)
+    if count < 2 or count != len(tiff.series):
+        return False
+    kinds = {(series.shape, str(series.dtype), series.axes) for series in tiff.series}
+    return len(kinds) == 1 and len(tiff.series[0].shape) == 2
+
+
+def _page_stack(path: Path, tiff: Any) -> Candidate:
+    pages = _probed(tiff.pages)
+    check_size(path, _end(pages))
+    first = tiff.pages[0]
+    shape = (len(tiff.pages), int(first.shape[0]), int(first.shape[1]))
+    return Candidate(
+        path.stem, as_dask(TiffPages(path, None, shape, np.dtype(first.dtype).newbyteorder("=")))
+    )
+
+
+def _end(pages: list[Any]) -> int:
+    """Where the data of `pages` end in the file."""
+    return max(
+        int(offset + count)
+        for page in pages
+        if page is not None
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
+    )
+
+
 def _series_candidate(path: Path, tiff: Any, number: int, series: Any) -> Candidate:
     shape, dtype = tuple(int(n) for n in series.shape), np.dtype(series.dtype)
     axes = [Axis(name={"T": "time"}.get(letter, letter.lower())) for letter in series.axes]
@@ -87,16 +123,10 @@ def _series_candidate(path: Path, tiff: Any, number: int, series: Any) -> Candid
         return Candidate(series.name or f"series {number}", as_dask(np.empty((1, 1), colour)))
     if math.prod(shape) == 0:
         raise VideoFileError(f"{path} is empty (shape {shape}); record it again.")
-    last = max(
-        (offset + count)
-        for page in _probed(series.pages)
-        if page is not None
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
-    )
-    check_size(path, last)
+    check_size(path, _end(_probed(series.pages)))
     if series.dataoffset is not None:
         check_size(path, series.dataoffset + math.prod(shape) * dtype.itemsize)
-        data = as_dask(MappedArray(path, shape, dtype.newbyteorder(tiff.byteorder), series.dataoffset))
+        data = as_dask(plain_array(path, shape, dtype.newbyteorder(tiff.byteorder), series.dataoffset))
     else:
         frames = math.prod(shape[:-2])
         if len(series.pages) != frames:

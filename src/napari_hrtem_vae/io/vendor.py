@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import VideoFileError
 from .candidates import Axis, Candidate
-from .frames import check_size, frames_per_chunk, reason, whole_frames
+from .frames import MappedFrames, as_dask, check_size, reason, whole_frames
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def vendor_candidates(path: Path) -> list[Candidate]:
             continue
         if suffix in _RAW:
             check_size(path, sum(int(entry["data"].nbytes) for entry in found))
-        return [_candidate(entry) for entry in found]
+        return [_candidate(entry, path) for entry in found]
     why = reason(failures[-1]) if failures else "no reader"
     raise VideoFileError(
         f"{path} cannot be read as {suffix} ({why}); it is damaged, cut short or something else."
@@ -78,21 +78,45 @@ def _read_lazily(module: Any, path: Path) -> list[dict[str, Any]]:
             raise
         logger.debug("%s: lazy reading failed (%s), reading it whole", path, error)
         found = module.file_reader(str(path), **{**options, "lazy": False})
-    # Chunks of its own choice cut frames; the second look costs one more parse of the header.
-    shapes = {tuple(entry["data"].shape) for entry in found}
-    shape = next(iter(shapes)) if len(shapes) == 1 else ()
-    if "chunks" in accepted and len(shape) == 3 and hasattr(found[0]["data"], "chunks"):
-        frames = frames_per_chunk(shape, found[0]["data"].dtype)
-        found = module.file_reader(str(path), **options, chunks=(frames, *shape[1:]))
     return found
 
 
-def _candidate(entry: dict[str, Any]) -> Candidate:
+def _without_maps(data: Any, path: Path) -> Any:
+    """The same frames read from the file directly where rosettasciio maps a plain file into memory.
+
+    Its blocks may cut frames, and a map fetches megabytes where a few rows are wanted. A block tells where
+    the array lies: its strides, and how far it begins behind the start of the map.
+    """
+    import dask
+
+    if data.ndim != 3 or 0 in data.shape:
+        return data
+    key = (data.name, 0, 0, 0)
+    block = dask.get(data.dask.cull({key}), key)  # compute() would copy the block
+    if type(block) is not np.memmap or block.shape[0] < min(2, data.shape[0]):
+        return data
+    root: Any = block
+    while isinstance(root.base, np.memmap):
+        root = root.base
+    if str(root.filename) != str(path.resolve()) and str(root.filename) != str(path):
+        return data
+    start = root.offset + block.ctypes.data - root.ctypes.data
+    row = data.shape[2] * data.dtype.itemsize
+    if block.strides[1:] != (row, data.dtype.itemsize) or block.strides[0] < data.shape[1] * row:
+        return data
+    offsets = start + np.arange(data.shape[0], dtype=np.int64) * block.strides[0]
+    shape = (int(data.shape[0]), int(data.shape[1]), int(data.shape[2]))
+    return as_dask(MappedFrames(path, shape, data.dtype, offsets))
+
+
+def _candidate(entry: dict[str, Any], path: Path) -> Candidate:
     import dask.array as da
 
     data = entry["data"]
     if not isinstance(data, da.Array):
         data = da.from_array(np.asarray(data))
+    elif path.suffix.lower().lstrip(".") in _RAW:
+        data = _without_maps(data, path)
     signal = entry.get("metadata", {}).get("Signal", {})
     spectral = str(signal.get("signal_type", "")).upper().startswith(_SPECTRAL)
     axes = [_axis(axis) for axis in entry["axes"]]

@@ -53,4 +53,4 @@ def faceted_crystal(y: Float, x: Float, centre: tuple[float, float], radii: tupl
     level = (u**4 + v**4) ** 0.25
     # Distance to the edge is the level over its gradient.
     gradient = np.hypot(u**3 / radii[1], v**3 / radii[0]) / np.maximum(level, 1e-6) ** 3
-    return np.clip(0.5 - (level - 1) / np.maximum(gradient, 1e-6), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 - (level - 1) / np.maximum(gradient, 1e-6), 0, 1), np.float32)

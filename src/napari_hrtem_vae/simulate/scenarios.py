@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from ..errors import ParameterError
 from ..progress import Progress, Steps, run
-from .material import Float, columns, faceted_crystal, film
+from .material import columns, faceted_crystal, film
 
 _SHARPNESS = np.array([1.2, 1.2], np.float32)
 _MARGIN = 32
@@ -91,7 +91,12 @@ def annealing_pair(p: ScenarioParameters, t: float) -> list[Grain]:
     right = 0.21 * p.columns
     middle = p.rows / 2
     return [
-        Grain(7 - misfit / 2, (middle, interface - left), (half * (1 - 0.1 * t), left), (middle, interface - right)),
+        Grain(
+            7 - misfit / 2,
+            (middle, interface - left),
+            (half * (1 - 0.1 * t), left),
+            (middle, interface - right),
+        ),
         Grain(7 + misfit / 2, (middle, interface + right), (half, right), (middle, interface + right)),
     ]
 
@@ -177,7 +182,11 @@ def _dataset(
     shifts: NDArray[np.float64],
 ) -> xr.Dataset:
     nm = {"units": "nm"}
-    attributes = {"pixel_size_nm": p.pixel_size_nm, "frame_time_s": p.frame_time_s, "source": f"simulated {scenario}"}
+    attributes = {
+        "pixel_size_nm": p.pixel_size_nm,
+        "frame_time_s": p.frame_time_s,
+        "source": f"simulated {scenario}",
+    }
     return xr.Dataset(
         {
             "video": (("time", "y", "x"), video, {**attributes, "units": "counts"}),

@@ -52,7 +52,9 @@ class SegmentParameters:
 
     def __post_init__(self) -> None:
         if self.count < 1 or not 4 <= self.window <= _SCENE:
-            raise ParameterError(f"count is {self.count}, window {self.window}; give 1 or more and 4 to {_SCENE} px.")
+            raise ParameterError(
+                f"count is {self.count}, window {self.window}; give 1 or more and 4 to {_SCENE} px."
+            )
 
 
 def polygon_envelope(rng: np.random.Generator, y: Float, x: Float, size: float) -> Float:

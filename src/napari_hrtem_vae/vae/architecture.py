@@ -68,7 +68,7 @@ class EncoderLayers:
 
 @dataclass(frozen=True)
 class DecoderLayers:
-    """A dense layer reshaped to (grid, grid, channels), then transposed convolutions; the last gives logits."""
+    """A dense layer reshaped to (grid, grid, channels), then transposed convolutions to logits."""
 
     grid: int
     channels: int
@@ -125,9 +125,13 @@ class Architecture:
 
     @property
     def stride(self) -> int | None:
-        """Distance in px between windows that one pass over a frame encodes; None where that is not possible."""
+        """Distance in px of the windows that one pass over a frame encodes; None where it cannot."""
         encoder = self.encoder
-        if encoder is None or encoder.dense or any(layer.padding != "valid" for layer in encoder.convolutions):
+        if (
+            encoder is None
+            or encoder.dense
+            or any(layer.padding != "valid" for layer in encoder.convolutions)
+        ):
             return None
         stride = 1
         for layer in encoder.convolutions:
@@ -183,7 +187,9 @@ def published_pbs() -> Architecture:
     """The PbS network of Wang et al. 2023: layers of the authors' training notebook."""
     decoder = tuple(Convolution(filters, 4, 2) for filters in (64, 64, 32, 32))
     return Architecture(
-        encoder=EncoderLayers(tuple(Convolution(filters, 4, 2) for filters in (32, 32, 64, 64)), dense=(4096,)),
+        encoder=EncoderLayers(
+            tuple(Convolution(filters, 4, 2) for filters in (32, 32, 64, 64)), dense=(4096,)
+        ),
         decoder=DecoderLayers(4, 64, (*decoder, Convolution(1, 4, 1))),
     )
 
@@ -197,7 +203,7 @@ def published_cdse() -> Architecture:
 
 
 def unpadded() -> Architecture:
-    """The network made for sliding: 64 →(k4 s2) 31 →(k4 s2) 14 →(k4 s2) 6 →(k6) 1, the published decoder's widths."""
+    """The network made for sliding: 64 →(k4 s2) 31 →(k4 s2) 14 →(k4 s2) 6 →(k6) 1 px."""
     encoder = (Convolution(32, 4, 2, "valid"), Convolution(64, 4, 2, "valid"), Convolution(64, 4, 2, "valid"))
     decoder = tuple(Convolution(filters, 4, 2) for filters in (64, 64, 32, 32))
     return Architecture(

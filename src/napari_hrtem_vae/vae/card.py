@@ -122,7 +122,8 @@ def read_card(path: str | Path) -> ModelCard:
         raise ModelFileError(f"There is no model file {path}; check the path.") from error
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise ModelFileError(
-            f"{path.name} is damaged or no model file of this program; choose a .safetensors made by 'hrtem-vae train'."
+            f"{path.name} is damaged or no model file of this program; "
+            "choose a .safetensors made by 'hrtem-vae train'."
         ) from error
     try:
         return ModelCard.from_json(text)

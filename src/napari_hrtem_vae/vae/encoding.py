@@ -149,5 +149,7 @@ class FrameEncoder:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             if min(self.batch, self.pixels // self.window**2) <= 1:
-                raise DeviceError(f"{self.device} has too little memory for one batch; choose the CPU.") from error
+                raise DeviceError(
+                    f"{self.device} has too little memory for one batch; choose the CPU."
+                ) from error
             return None

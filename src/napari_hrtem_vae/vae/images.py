@@ -31,7 +31,9 @@ def video_segments_steps(video: xr.DataArray, recipe: Recipe, count: int, seed: 
     size = ARCHITECTURES[recipe.architecture]().window
     source = str(video.attrs.get("source", "the video"))
     if min(video.shape[1:]) < size:
-        raise TrainingError(f"Frames of {source} are smaller than the window of {size} px; enlarge them first.")
+        raise TrainingError(
+            f"Frames of {source} are smaller than the window of {size} px; enlarge them first."
+        )
     rng = np.random.default_rng(seed)
     picks = np.unique(np.linspace(0, len(video) - 1, _SAMPLE_FRAMES).round().astype(int))
     sample = np.stack([smooth(video[pick].values, recipe.smoothing_px)[::2, ::2] for pick in picks])
@@ -46,7 +48,9 @@ def video_segments_steps(video: xr.DataArray, recipe: Recipe, count: int, seed: 
         for y, x in rng.integers(0, np.array(frame.shape) - size + 1, (_PER_FRAME, 2)):
             segments.append(frame[y : y + size, x : x + size])
     if not segments:
-        raise TrainingError(f"{source} has no usable frame: all are constant or hold NaN; choose other images.")
+        raise TrainingError(
+            f"{source} has no usable frame: all are constant or hold NaN; choose other images."
+        )
     windows = np.stack(segments[:count])
     return scale_windows(windows) if recipe.scaling == "window" else scale_to_range(windows, low, high)
 
@@ -74,7 +78,9 @@ def train_images_steps(videos: list[xr.DataArray], recipe: Recipe) -> Steps[Mode
     checks: list[Float] = []
     for number, video in enumerate(held_out):
         share = max(64, recipe.segments // 10 // len(held_out))
-        checks.append((yield from video_segments_steps(video, recipe, share, recipe.seed + 1_000_003 + number)))
+        checks.append(
+            (yield from video_segments_steps(video, recipe, share, recipe.seed + 1_000_003 + number))
+        )
     train, validation = np.concatenate(parts), np.concatenate(checks)
     card = ModelCard(
         name=recipe.name,

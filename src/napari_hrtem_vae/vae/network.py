@@ -55,7 +55,6 @@ class Encoder(nn.Module):
         super().__init__()
         layers = architecture.encoder
         assert isinstance(layers, EncoderLayers)
-        self.latents = architecture.latents
         sizes = architecture.encoder_sizes()
         blocks: list[nn.Module] = []
         channels = 1
@@ -73,27 +72,30 @@ class Encoder(nn.Module):
                 dense += [nn.Linear(width, units), _activation(architecture.activation)]
                 width = units
             self.dense = nn.Sequential(*dense)
-        # One matrix gives both heads: rows 0…n−1 the mean, n…2n−1 the log variance.
-        self.head = nn.Linear(width, 2 * architecture.latents)
+        self.to_mean = nn.Linear(width, architecture.latents)
+        self.to_log_variance = nn.Linear(width, architecture.latents)
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """(n, 1, w, w) -> mean and log variance, (n, latents) each."""
-        features = self.head(self.features(windows))
-        return features[:, : self.latents], features[:, self.latents :]
+        features = self.features(windows)
+        return self.to_mean(features), self.to_log_variance(features)
 
     def features(self, windows: Tensor) -> Tensor:
         """(n, 1, w, w) -> (n, width), flattened in row, column, channel order."""
-        x = self.convolutions(windows).permute(0, 2, 3, 1).flatten(1)
-        return x if self.dense is None else self.dense(x)
+        x: Tensor = self.convolutions(windows).permute(0, 2, 3, 1).flatten(1)
+        if self.dense is not None:
+            x = self.dense(x)
+        return x
 
     def mean(self, windows: Tensor) -> Tensor:
-        """(n, 1, w, w) -> mean (n, latents), without the log variance's half of the last matrix."""
-        return F.linear(self.features(windows), self.head.weight[: self.latents], self.head.bias[: self.latents])
+        """(n, 1, w, w) -> mean (n, latents), without the log variance."""
+        out: Tensor = self.to_mean(self.features(windows))
+        return out
 
     def mean_of_frames(self, frames: Tensor) -> Tensor:
         """Frames (n, 1, h, w) -> means (n, sites y, sites x, latents) in one pass; unpadded networks only."""
-        x = self.convolutions(frames).permute(0, 2, 3, 1)
-        return F.linear(x, self.head.weight[: self.latents], self.head.bias[: self.latents])
+        out: Tensor = self.to_mean(self.convolutions(frames).permute(0, 2, 3, 1))
+        return out
 
 
 class Decoder(nn.Module):
@@ -105,12 +107,16 @@ class Decoder(nn.Module):
         assert isinstance(layers, DecoderLayers)
         self.grid, self.channels = layers.grid, layers.channels
         self.dense = nn.Sequential(
-            nn.Linear(architecture.latents, layers.grid**2 * layers.channels), _activation(architecture.activation)
+            nn.Linear(architecture.latents, layers.grid**2 * layers.channels),
+            _activation(architecture.activation),
         )
         blocks: list[nn.Module] = []
         channels, size = layers.channels, layers.grid
         for layer in layers.convolutions:
-            blocks += [CroppedTransposedConvolution(channels, layer, size), _activation(architecture.activation)]
+            blocks += [
+                CroppedTransposedConvolution(channels, layer, size),
+                _activation(architecture.activation),
+            ]
             channels, size = layer.filters, size * layer.stride
         self.convolutions = nn.Sequential(*blocks[:-1])
 
@@ -127,4 +133,4 @@ class Network(nn.Module):
         super().__init__()
         self.encoder = Encoder(architecture) if architecture.encoder is not None else None
         self.decoder = Decoder(architecture) if architecture.decoder is not None else None
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

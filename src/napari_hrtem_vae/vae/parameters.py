@@ -58,7 +58,11 @@ class AnalyzeParameters:
         None, "Memory [GB]", "What the analysis may take; empty: a quarter of what is free."
     )
     false_discovery_rate: float = _described(
-        0.05, "False discoveries", "Share of the places called significant that may be false.", min=1e-6, max=0.5
+        0.05,
+        "False discoveries",
+        "Share of the places called significant that may be false.",
+        min=1e-6,
+        max=0.5,
     )
     keep_field: bool = _described(
         True, "Keep z(t)", "Keep the latent field (needed to plot z against time), not the maps alone."
@@ -69,9 +73,7 @@ class AnalyzeParameters:
             raise ParameterError(f"step is {self.step!r}; give a whole number of pixels from 1 to 4096.")
         for name, allowed in (("outliers", OUTLIER_RULES), ("scaling", SCALINGS), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
-                raise ParameterError(
-                    f"{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}."
-                )
+                raise ParameterError(f"{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}.")
         if self.zoom is not None and not 0.01 <= self.zoom <= 100:
             raise ParameterError(f"zoom is {self.zoom!r}; give a factor from 0.01 to 100.")
         if self.memory_gb is not None and not self.memory_gb > 0:

@@ -193,13 +193,14 @@ def prepare_steps(
     if scaling == "window":
         return preprocessing
     whole = Band(preprocessing, 0, grid.enlarged[0], torch.device("cpu"))
-    seen = []
+    seen: list[Float] = []
     for frame, found in zip(frames, statistics, strict=True):
         yield Progress(len(seen), len(frames), "Finding the grey range")
         seen.append(whole(frame, found)[:, ::2, ::2].numpy().ravel())
     low, high = grey_range(np.concatenate(seen))
     if not high > low:
         raise VideoShapeError(
-            "The video has one grey value almost everywhere; choose 'window' scaling or a video with a picture in it."
+            "The video has one grey value almost everywhere; "
+            "choose 'window' scaling or a video with a picture in it."
         )
     return Preprocessing(grid, card.smoothing_px, parameters.outliers, levels, (low, high))

@@ -98,7 +98,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         raise ParameterError(f"The recipe {name_or_path} is not YAML; see docs/models.md for one.") from error
     known = {entry.name for entry in fields(Recipe)}
     if not isinstance(entries, dict) or set(entries) - known:
-        raise ParameterError(f"The recipe {name_or_path} may hold these entries only: {', '.join(sorted(known))}.")
+        raise ParameterError(
+            f"The recipe {name_or_path} may hold these entries only: {', '.join(sorted(known))}."
+        )
     try:
         return Recipe(**entries)
     except TypeError as error:
@@ -108,4 +110,6 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 def recipe_names() -> list[str]:
     """Names of the recipes in the package."""
     folder = files("napari_hrtem_vae.vae") / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )

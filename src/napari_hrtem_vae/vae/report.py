@@ -67,7 +67,9 @@ def _maps_figure(result: xr.Dataset, order: np.ndarray[tuple[int], np.dtype[np.i
         axes.imshow(result["time_correlated_variance"].values[..., latent], cmap="magma", extent=extent)
         axes.set_title(f"z{latent}", fontsize=9)
         axes.tick_params(labelsize=7)
-    figure.suptitle("Time-correlated variance (ρ · variance)², axes in " + str(result["y"].attrs.get("units", "px")))
+    figure.suptitle(
+        "Time-correlated variance (ρ · variance)², axes in " + str(result["y"].attrs.get("units", "px"))
+    )
     return figure
 
 

@@ -33,7 +33,9 @@ def simulated_segments(recipe: Recipe, count: int, seed: int) -> Steps[Segments]
 def train_simulated_steps(recipe: Recipe) -> Steps[Model]:
     """Simulate PbS segments and train on them; validation scenes are others than the training's."""
     train = yield from simulated_segments(recipe, recipe.segments, recipe.seed)
-    validation = yield from simulated_segments(recipe, max(recipe.segments // 10, 64), recipe.seed + 1_000_003)
+    validation = yield from simulated_segments(
+        recipe, max(recipe.segments // 10, 64), recipe.seed + 1_000_003
+    )
     card = ModelCard(
         name=recipe.name,
         architecture=ARCHITECTURES[recipe.architecture](),
@@ -50,5 +52,6 @@ def train_simulated_steps(recipe: Recipe) -> Steps[Model]:
     )
     model = yield from train_steps(train, validation, recipe, card)
     active, latents = model.card.training["active_latents"], model.card.latents
-    summary = f"{active} of {latents} latents active; BCE {model.card.training['bce']:.0f}, KL {model.card.training['kl']:.0f}"
+    bce, kl = model.card.training["bce"], model.card.training["kl"]
+    summary = f"{active} of {latents} latents active; BCE {bce:.0f}, KL {kl:.0f}"
     return Model(replace(model.card, summary=summary), model.network)

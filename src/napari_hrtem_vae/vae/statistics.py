@@ -46,7 +46,9 @@ def rank_statistics(series: Float) -> tuple[Float, Float, Double]:
     p = np.empty(count)
     for start in range(0, count, _SERIES_AT_ONCE):
         block = np.s_[start : start + _SERIES_AT_ONCE]
-        variance[block], rho[block], p[block] = _rank_statistics_of_block(np.ascontiguousarray(series[:, block].T))
+        variance[block], rho[block], p[block] = _rank_statistics_of_block(
+            np.ascontiguousarray(series[:, block].T)
+        )
     return variance, rho, p
 
 
@@ -148,7 +150,7 @@ def raw_maps(field: Float) -> tuple[dict[str, Float], Double]:
     used = field[usable_frames(field)]
     if len(used) < 2:
         raise VideoShapeError(
-            f"The video has {len(used)} usable frame(s), so no time axis and no maps; give two frames or more."
+            f"The video has {len(used)} usable frame(s), so no time axis and no maps; give two or more."
         )
     shape = field.shape[1:]
     variance, rho, p = rank_statistics(used.reshape(len(used), -1))
@@ -185,7 +187,9 @@ def map_dynamics(field: xr.DataArray, *, active: NDArray[np.bool_] | None = None
     Wang et al. 2023, Fig. 4 and Methods (time-correlated variance).
     """
     if tuple(field.dims) != ("time", "y", "x", "latent"):
-        raise VideoShapeError(f"The field has the axes {field.dims}; give (time, y, x, latent) as encode returns it.")
+        raise VideoShapeError(
+            f"The field has the axes {field.dims}; give (time, y, x, latent) as encode returns it."
+        )
     maps, p = raw_maps(np.asarray(field.values, np.float32))
     coords = {name: field.coords[name] for name in ("y", "x", "latent") if name in field.coords}
     return maps_dataset(maps, p, coords, active)

@@ -43,9 +43,13 @@ class Segments:
 
     def __post_init__(self) -> None:
         if self.seen.shape != self.wanted.shape or self.seen.ndim != 3 or len(self.seen) == 0:
-            raise TrainingError(f"Segments of shape {self.seen.shape} and {self.wanted.shape} do not pair up.")
+            raise TrainingError(
+                f"Segments of shape {self.seen.shape} and {self.wanted.shape} do not pair up."
+            )
         if not (np.isfinite(self.seen).all() and np.isfinite(self.wanted).all()):
-            raise TrainingError("The segments hold values that are no numbers; leave out the frames they come from.")
+            raise TrainingError(
+                "The segments hold values that are no numbers; leave out the frames they come from."
+            )
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,9 @@ def cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / len(wanted)
 
 
-def train_steps(train: Segments, validation: Segments, recipe: Recipe, card: ModelCard | None = None) -> Steps[Model]:
+def train_steps(
+    train: Segments, validation: Segments, recipe: Recipe, card: ModelCard | None = None
+) -> Steps[Model]:
     """Train a model; the best epoch after the warm-up of β is kept.
 
     Parameters
@@ -105,18 +111,28 @@ def train_steps(train: Segments, validation: Segments, recipe: Recipe, card: Mod
             bce = cross_entropy(network.decoder(z), wanted)  # type: ignore[misc]
             kl = kl_divergence(mean, log_variance).mean()
             optimiser.zero_grad()
-            (bce + beta * kl).backward()
+            (bce + beta * kl).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
             sums += len(seen) * np.array([bce.item(), kl.item()])
             done += 1
-            yield Progress(done, total, f"Epoch {epoch + 1} of {recipe.epochs}: BCE {bce.item():.0f}, KL {kl.item():.1f}")
+            yield Progress(
+                done, total, f"Epoch {epoch + 1} of {recipe.epochs}: BCE {bce.item():.0f}, KL {kl.item():.1f}"
+            )
         if not np.isfinite(sums).all():
-            raise TrainingError(f"Training diverged in epoch {epoch + 1}; lower learning_rate (now {recipe.learning_rate:g}).")
+            raise TrainingError(
+                f"Training diverged in epoch {epoch + 1}; lower learning_rate (now {recipe.learning_rate:g})."
+            )
         losses = evaluate(network, validation)
         bce_train, kl_train = sums / len(train.seen)
         curves.append(
-            {"bce": bce_train, "kl": kl_train, "val_bce": losses.bce, "val_kl": losses.kl, "active": losses.active}
+            {
+                "bce": bce_train,
+                "kl": kl_train,
+                "val_bce": losses.bce,
+                "val_kl": losses.kl,
+                "active": losses.active,
+            }
         )
         logger.info("epoch %d: %s", epoch + 1, curves[-1])
         loss = losses.bce + recipe.beta * losses.kl
@@ -126,7 +142,8 @@ def train_steps(train: Segments, validation: Segments, recipe: Recipe, card: Mod
         raise TrainingError(f"Training diverged; lower learning_rate (now {recipe.learning_rate:g}).")
     if best_losses.active < _FEWEST_ACTIVE:
         raise TrainingError(
-            f"The latents died ({best_losses.active} of {architecture.latents} active); lower beta (now {recipe.beta:g}) or train longer."
+            f"The latents died ({best_losses.active} of {architecture.latents} active); "
+            f"lower beta (now {recipe.beta:g}) or train longer."
         )
     network.load_state_dict(best)
     network.eval()
@@ -191,7 +208,7 @@ def _batches(segments: Segments, recipe: Recipe, epoch: int) -> Iterator[tuple[T
     order = rng.permutation(len(segments.seen))
     for start in range(0, len(order), recipe.batch):
         pick = order[start : start + recipe.batch]
-        turns, mirror = rng.integers(4), rng.integers(2)
+        turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
         pair = []
         for windows in (segments.seen, segments.wanted):
             turned = np.rot90(windows[pick], turns, (1, 2))
@@ -202,12 +219,11 @@ def _batches(segments: Segments, recipe: Recipe, epoch: int) -> Iterator[tuple[T
 def _order_latents(network: Network, variances: Float) -> Float:
     """Renumber the latents by ascending variance (z_0 lowest), as the paper does; returns the variances."""
     order = torch.from_numpy(np.argsort(variances, kind="stable"))
-    latents = len(order)
     with torch.no_grad():
         if network.encoder is not None:
-            both = torch.cat([order, order + latents])
-            network.encoder.head.weight.copy_(network.encoder.head.weight[both].clone())
-            network.encoder.head.bias.copy_(network.encoder.head.bias[both].clone())
+            for head in (network.encoder.to_mean, network.encoder.to_log_variance):
+                head.weight.copy_(head.weight[order].clone())
+                head.bias.copy_(head.bias[order].clone())
         if network.decoder is not None:
             weight = network.decoder.dense[0].weight
             assert isinstance(weight, Tensor)

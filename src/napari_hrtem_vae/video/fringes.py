@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -23,9 +25,7 @@ def whitened_power(frame: NDArray[np.float32]) -> NDArray[np.float32]:
     bins = np.minimum((radius * min(frame.shape)).astype(int), min(frame.shape))
     order = np.argsort(bins, axis=None)
     edges = np.searchsorted(bins.ravel()[order], np.arange(bins.max() + 2))
-    ring = np.array(
-        [np.median(power.ravel()[order[a:b]]) if b > a else 1.0 for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    )
+    ring = np.array([np.median(power.ravel()[order[a:b]]) if b > a else 1.0 for a, b in pairwise(edges)])
     # A median over a ring of exponential noise is ln 2 of its mean.
     ring = ndimage.median_filter(ring, 7, mode="nearest") / np.log(2)
     return np.asarray(power / np.maximum(ring[bins], 1e-12), np.float32)
@@ -39,7 +39,9 @@ def fringe_period_px(video: xr.DataArray) -> float | None:
     video : DataArray (time, y, x)
         The first, middle and last frame are read, 1024² of their centre.
     """
-    rows, columns = (slice(max(0, (size - _SIZE) // 2), max(0, (size - _SIZE) // 2) + _SIZE) for size in video.shape[1:])
+    rows, columns = (
+        slice(max(0, (size - _SIZE) // 2), max(0, (size - _SIZE) // 2) + _SIZE) for size in video.shape[1:]
+    )
     picks = sorted({0, len(video) // 2, len(video) - 1})[:_FRAMES]
     frames = np.asarray(video[picks, rows, columns], np.float32)
     frames = frames[np.isfinite(frames).all((1, 2))]

@@ -72,7 +72,7 @@ class SiteGrid:
         enlarged = np.arange(self.shape[axis]) * self.step + (self.window - 1) / 2
         # Pixel areas, not centres, scale: the enlarged pixel j covers [j, j + 1] / zoom.
         pixels = (enlarged + 0.5) / self.zoom - 0.5
-        return self.origin[axis] + pixels * self.pixel_size
+        return np.asarray(self.origin[axis] + pixels * self.pixel_size, np.float64)
 
 
 def enlarged_size(size: int, zoom: float) -> int:
@@ -96,7 +96,9 @@ def check_video(video: xr.DataArray) -> None:
         Not labelled (time, y, x), empty, or of a dtype that is no grey value.
     """
     if tuple(video.dims) != ("time", "y", "x"):
-        raise VideoShapeError(f"The video has the axes {video.dims}; open it with open_video to get (time, y, x).")
+        raise VideoShapeError(
+            f"The video has the axes {video.dims}; open it with open_video to get (time, y, x)."
+        )
     if 0 in video.shape:
         raise VideoShapeError(f"The video is empty (shape {video.shape}); choose another file.")
     if video.dtype.kind not in "biuf":

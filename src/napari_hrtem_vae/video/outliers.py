@@ -89,5 +89,7 @@ def clip_published(frames: Float, mean: Float, deviation: Float) -> Float:
     Wang et al. 2023, `Gaussian_adjust` of the code with it.
     """
     mean, deviation = mean[:, None, None], deviation[:, None, None]
-    np.copyto(frames, mean + _PUBLISHED_REPLACEMENT * deviation, where=frames > mean + _PUBLISHED_SIGMAS * deviation)
+    np.copyto(
+        frames, mean + _PUBLISHED_REPLACEMENT * deviation, where=frames > mean + _PUBLISHED_SIGMAS * deviation
+    )
     return frames

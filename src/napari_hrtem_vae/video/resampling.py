@@ -57,7 +57,7 @@ def smoothing_operator(size: int, sigma_px: float) -> sparse.csr_array:
 
 
 def axis_operator(size: int, zoom: float, sigma_px: float) -> sparse.csr_array | None:
-    """Enlarging by `zoom`, then smoothing by `sigma_px` (px of the enlarged frame); None when neither is asked.
+    """Enlarging by `zoom`, then smoothing by `sigma_px` (px of the enlarged frame); None for neither.
 
     Returns
     -------

@@ -40,7 +40,7 @@ def scale_to_range(frames: Float, low: float, high: float) -> Float:
     """`low` becomes 0, `high` 1, the rest is clipped; a range of nothing gives 0.5."""
     if not high > low:
         return np.full_like(frames, 0.5)
-    return np.clip((frames - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    return np.asarray(np.clip((frames - np.float32(low)) * np.float32(1 / (high - low)), 0, 1), np.float32)
 
 
 def scale_windows(windows: Float) -> Float:

@@ -103,10 +103,9 @@ class MapLayer:
             return
         if state.analysis != self._analysis:
             self._analysis, self._layer, self._shown, self._limits = state.analysis, None, None, None
-        kinds = available_kinds(state.result)
-        if not kinds:
+        if not available_kinds(state.result):
             return
-        kind = state.kind if state.kind in kinds else kinds[0]
+        kind = self._kind(state.result)
         latent = state.latent
         if latent is None:
             latent = latent_order(peaks_of(state.result), "peak")[0]
@@ -116,8 +115,14 @@ class MapLayer:
             self._show(kind, latent, map_of(state.result, kind, latent, state.frame))
 
     def _frame_moved(self) -> None:
-        if self._shown is not None and self._shown[0] == "z":
+        result = self._store.state.result
+        if result is not None and "z" in available_kinds(result) and self._kind(result) == "z":
             self._update()
+
+    def _kind(self, result: Any) -> str:
+        """The kind that is wanted, or the first one that there is."""
+        kinds = available_kinds(result)
+        return self._store.state.kind if self._store.state.kind in kinds else kinds[0]
 
     def _show_frame(self, latent: int) -> None:
         """z at this frame comes from disk perhaps: read in a thread."""

@@ -90,7 +90,7 @@ class MapsPanel(Panel):
         _fill(self.kind_box, [(KINDS[kind].label, kind) for kind in kinds])
         latents = result.sizes.get("latent", 0) if result is not None else 0
         self.overview_button.setEnabled(latents > 0)
-        self.save_button.setEnabled(latents > 0 and not state.running)
+        self.save_button.setEnabled(result is not None and "hrtem_vae_result" in result.attrs)
         peaks = peaks_of(result) if latents else np.zeros(0)
         self._order = latent_order(peaks, state.order)
         meanings = result.attrs.get("latent_meanings", {}) if result is not None else {}

@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from qtpy.QtWidgets import QProgressBar, QPushButton
 
 from ..errors import HrtemVaeError
-from ..progress import Progress
 from .layers import Placement, placement_on, video_of
 from .parts import Panel, note_label, show_note
 from .store import Message, Store
 from .video_panel import NO_VIDEO
 from .worker import Outcome, Work
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ..progress import Progress
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ def analysis_work(
     """Steps of an analysis, torch and the model loaded inside: nothing of it runs in the caller's thread."""
 
     def steps() -> Generator[Any, None, xr.Dataset]:
+        from ..progress import Progress
+
         yield Progress(0, 0, "Loading the model…")
         from ..vae.analysis import analyze_steps, site_grid
         from ..vae.model import load_model
@@ -47,6 +52,8 @@ def analysis_work(
 
 def empty_result(grid: Any) -> xr.Dataset:
     """A result in which no site is done yet: coordinates, no map."""
+    import xarray as xr
+
     attrs = {"units": grid.unit}
     return xr.Dataset(coords={"y": ("y", grid.y, attrs), "x": ("x", grid.x, attrs)})
 
@@ -149,7 +156,7 @@ class RunPanel(Panel):
         if grew:
             self._store.change(revision=self._store.state.revision + 1)
         last = items[-1]
-        if isinstance(last, Progress):
+        if not isinstance(last, Started):
             self._show_progress(last)
 
     def _started(self, started: Started) -> None:
