@@ -180,4 +180,6 @@ def test_limits_are_an_interval_whatever_the_map_holds():
     assert limits_of(np.full((2, 2), np.nan, np.float32), "variance") == (0.0, 1.0)
     assert limits_of(np.zeros((2, 2), np.float32), "z") == (-1.0, 1.0)
     assert limits_of(np.array([[-3.0, 2.0]], np.float32), "z") == (-3.0, 3.0)
+    assert limits_of(np.array([[0.0] * 999 + [5.0]], np.float32), "variance") == (0.0, 5.0)
+    assert limits_of(np.array([[1.0] * 999 + [5.0]], np.float32), "variance") == (0.0, 1.0)
     assert limits_of(np.array([[0.1]], np.float32), "spearman") == (-1.0, 1.0)

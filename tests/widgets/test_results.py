@@ -78,6 +78,16 @@ def test_the_writer_saves_the_result_of_selected_layers(analysed, tmp_path, view
         np.testing.assert_allclose(one.vertices, other.vertices, atol=1e-6)
 
 
+def test_napari_saves_selected_layers_with_the_writer(analysed, tmp_path, viewer):
+    path = str(tmp_path / "selected.zarr")
+    ours = [layer for layer in viewer.layers if result_of(layer) is not None or is_regions_layer(layer)]
+    for chosen in (ours, ours[:1]):
+        viewer.layers.selection = chosen
+        viewer.layers.save(path, selected=True, plugin="napari-hrtem-vae")
+        assert len(regions_from(open_result(path))) == 2 * (len(chosen) - 1)
+        path = str(tmp_path / "alone.zarr")
+
+
 def test_the_writer_refuses_layers_that_are_no_result(viewer, tmp_path):
     layer = viewer.add_image(np.zeros((4, 4)))
     with pytest.raises(ResultError, match="map of HRTEM VAE"):

@@ -20,8 +20,8 @@ MOVIES = ("mp4", "avi", "mov", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "gif"
 STILLS = ("png", "jpg", "jpeg", "bmp")
 # Those of rosettasciio's formats that hold images; its readers for spectra and tables are no use here.
 VENDOR = (
-    "dm3", "dm4", "emd", "de5", "mrc", "mrcz", "ali", "tvips", "mib", "hspy", "zspy", "blo", "unf", "rpl",
-    "nxs", "nc", "prz", "bcf", "img", "asw", "map", "app5", "xml",
+    "dm3", "dm4", "emd", "de5", "mrc", "mrcs", "mrcz", "ali", "tvips", "mib", "hspy", "zspy", "blo", "unf",
+    "rpl", "nxs", "nc", "prz", "bcf", "img", "asw", "map", "app5", "xml",
 )  # fmt: skip
 # What one frame of a series is saved as.
 FRAME_SUFFIXES = (

@@ -29,7 +29,7 @@ def npy_candidates(path: Path) -> list[Candidate]:
         raise VideoFileError(f"{path} is no npy file ({reason(error)}); save it with numpy.save.") from error
     if dtype.hasobject:
         raise VideoFileError(
-            f"{path} holds pickled Python objects, which are never loaded; save plain numbers with numpy.save."
+            f"{path} holds pickled objects, which are never loaded; save plain numbers with numpy.save."
         )
     if math.prod(shape) > 0:
         check_size(path, offset + math.prod(shape) * dtype.itemsize)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import struct
 import threading
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def tiff_candidates(path: Path) -> list[Candidate]:
         with tifffile.TiffFile(path) as tiff:
             if not tiff.series:
                 raise VideoFileError(f"{path} is a TIFF file without a picture; record it again.")
+            _check_chain(path, tiff)
             pixel, frame_time = _ome_or_imagej(tiff)
             if _is_split_stack(tiff):
                 stack = _page_stack(path, tiff)
@@ -84,6 +86,16 @@ def tiff_candidates(path: Path) -> list[Candidate]:
             f"{path} cannot be read as TIFF ({reason(error)}); it is damaged, cut short or something else."
         ) from error
     return found
+
+
+def _check_chain(path: Path, tiff: Any) -> None:
+    """Raise where the last page points to another one behind the end of the file."""
+    layout, file = tiff.tiff, tiff.filehandle
+    file.seek(tiff.pages[len(tiff.pages) - 1].offset)
+    tags = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))[0]
+    file.seek(tags * layout.tagsize, 1)
+    following = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))[0]
+    check_size(path, following)
 
 
 def _is_split_stack(tiff: Any) -> bool:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 # Formats that are not read lazily may still be read, when they are no danger to memory.
 EAGER_BYTES = 512 * 2**20
 # Headers of these say how many raw bytes must be in the file itself.
-_RAW = {"dm3", "dm4", "mrc", "ali", "blo", "mib"}
+_RAW = {"dm3", "dm4", "mrc", "mrcs", "ali", "blo", "mib"}
 _SPECTRAL = ("EELS", "EDS", "CL", "XPS", "RAMAN")
 
 
@@ -33,6 +33,7 @@ def vendor_candidates(path: Path) -> list[Candidate]:
         No reader for this suffix can read the file, or it is cut short.
     """
     suffix = path.suffix.lower().lstrip(".")
+    suffix = "mrc" if suffix == "mrcs" else suffix
     if suffix in ("mrc", "ali"):
         _check_mrc(path)
     failures: list[Exception] = []

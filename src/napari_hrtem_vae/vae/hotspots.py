@@ -35,7 +35,7 @@ def find_hotspots(
     Returns
     -------
     Dataset
-        Over (hotspot,), strongest first: `hotspot_y`, `hotspot_x` (centre, weighted by strength),
+        Over (hotspot,), strongest first: `hotspot_y`, `hotspot_x` (centre, weighted by the evidence),
         `hotspot_area` (sites × their spacing², in the squared unit of y), `hotspot_strength` (largest
         Σ ρ² variance in it).
     """
@@ -45,7 +45,7 @@ def find_hotspots(
     index = np.arange(1, count + 1)
     y, x = maps["y"].values, maps["x"].values
     unit = str(maps["y"].attrs.get("units", "px"))
-    centres = np.array(ndimage.center_of_mass(np.maximum(strength, 1e-12), labels, index)).reshape(count, 2)
+    centres = np.array(ndimage.center_of_mass(maps["change"].values, labels, index)).reshape(count, 2)
     peak = np.asarray(ndimage.maximum(strength, labels, index), float).reshape(count)
     area = np.asarray(ndimage.sum_labels(np.ones_like(strength), labels, index)) * _spacing(y, x)
     order = np.argsort(-peak)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog, QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from ..errors import HrtemVaeError
@@ -102,9 +102,12 @@ class AnalyzeWidget(QWidget):
     # Closing
 
     def hideEvent(self, event: Any) -> None:
-        """A dock closed with × only hides its widget and lets go of it: that is the end."""
+        """A dock closed with × only hides its widget and then lets go of it: that is the end."""
         super().hideEvent(event)
-        if self.parent() is None:
+        QTimer.singleShot(0, self._end_when_let_go)
+
+    def _end_when_let_go(self) -> None:
+        if self.parent() is None and not self.isVisible():
             self.shut_down()
 
     def closeEvent(self, event: Any) -> None:

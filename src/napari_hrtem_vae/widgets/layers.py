@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 METADATA = "hrtem_vae"
+BRIGHTEST = 99.5
 TIME_LABELS = ("t", "time", "frame", "frames")
 Float = NDArray[np.float64]
 
@@ -270,6 +271,9 @@ def limits_of(values: NDArray[np.float32], kind: str) -> tuple[float, float]:
         return -1.0, 1.0
     finite = values[np.isfinite(values)]
     highest = float(np.abs(finite).max()) if finite.size else 0.0
+    if highest > 0 and not KINDS[kind].symmetric:
+        # a few sites far above the rest would leave the rest black
+        highest = float(np.percentile(finite, BRIGHTEST)) or highest
     highest = highest if highest > 0 else 1.0
     return (-highest, highest) if KINDS[kind].symmetric else (0.0, highest)
 
