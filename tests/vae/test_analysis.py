@@ -124,7 +124,11 @@ def test_cancelled_run_goes_on_where_it_was(fast_model, tmp_path) -> None:
         return sum(progress.finished is not None for progress in seen) == 2
 
     with pytest.raises(CancelledError):
-        run(analyze_steps(video, fast_model, AnalyzeParameters(), store=path), on_progress=seen.append, stop=stop)
+        run(
+            analyze_steps(video, fast_model, AnalyzeParameters(), store=path),
+            on_progress=seen.append,
+            stop=stop,
+        )
     with pytest.raises(ResultError, match="not ended"):
         hv.open_result(path)
     later = []

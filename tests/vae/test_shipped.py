@@ -33,15 +33,21 @@ def turning_disc(centre: tuple[float, float], radius: float, seed: int, dose: fl
     return np.array(frames, np.uint16)
 
 
-@pytest.mark.parametrize(("centre", "radius", "seed"), [((128, 128), 40, 10), ((110, 145), 36, 11), ((150, 105), 50, 12)])
+@pytest.mark.parametrize(
+    ("centre", "radius", "seed"), [((128, 128), 40, 10), ((110, 145), 36, 11), ((150, 105), 50, 12)]
+)
 def test_map_lies_where_the_motion_is(centre: tuple[float, float], radius: float, seed: int) -> None:
     video = video_of(turning_disc(centre, radius, seed), PIXEL_NM)
     video = video.assign_coords(y=video["y"] + 7.0, x=video["x"] - 3.0)
     result = hv.analyze(video)
     weight = result["change"].where(result["change"] > -np.log10(0.05), 0)
     half_step = 4 * PIXEL_NM
-    assert float((weight * weight["y"]).sum() / weight.sum()) == pytest.approx(7 + centre[0] * PIXEL_NM, abs=half_step)
-    assert float((weight * weight["x"]).sum() / weight.sum()) == pytest.approx(-3 + centre[1] * PIXEL_NM, abs=half_step)
+    assert float((weight * weight["y"]).sum() / weight.sum()) == pytest.approx(
+        7 + centre[0] * PIXEL_NM, abs=half_step
+    )
+    assert float((weight * weight["x"]).sum() / weight.sum()) == pytest.approx(
+        -3 + centre[1] * PIXEL_NM, abs=half_step
+    )
     assert float(result["hotspot_y"][0]) == pytest.approx(7 + centre[0] * PIXEL_NM, abs=half_step)
     assert float(result["hotspot_x"][0]) == pytest.approx(-3 + centre[1] * PIXEL_NM, abs=half_step)
 
@@ -58,7 +64,9 @@ def test_reconstruction_is_nearer_the_truth_than_the_input(name: str) -> None:
     model = hv.load_model(name)
     if model.card.scaling != "video":
         pytest.skip("a model of the published recipe reconstructs its noisy input")
-    parameters = SegmentParameters(count=320, seed=77, dose_e_per_px=(5, 20), smoothing_px=model.card.smoothing_px)
+    parameters = SegmentParameters(
+        count=320, seed=77, dose_e_per_px=(5, 20), smoothing_px=model.card.smoothing_px
+    )
     seen, truth = run(segments_steps(parameters))
     mean, _ = model.encode(seen)
     assert np.mean((model.decode(mean) - truth) ** 2) < 0.6 * np.mean((seen - truth) ** 2)
@@ -70,7 +78,9 @@ def test_sample_shows_the_shrinking_edge_and_the_turning_lattices() -> None:
 
     result = hv.analyze(sample_path())
     assert result["z"].shape == (40, 41, 73, 64)
-    strength = xr.DataArray(trend_strength(result), coords={name: result[name] for name in ("y", "x")}, dims=("y", "x"))
+    strength = xr.DataArray(
+        trend_strength(result), coords={name: result[name] for name in ("y", "x")}, dims=("y", "x")
+    )
     # The left crystal loses 0.9 nm of its left side, about x = 1.2 nm; the far corners are film.
     edge = float(strength.sel(x=slice(0.8, 1.7), y=slice(1.5, 3.8)).mean())
     corner = float(strength.sel(x=slice(8.4, 9), y=slice(0, 0.6)).mean())
@@ -86,7 +96,8 @@ def test_bfloat16_of_the_shipped_models_stays_close() -> None:
     for name in MODELS:
         model = hv.load_model(name)
         exact, rounded = (
-            hv.encode(video_of(frames, PIXEL_NM), model, precision=precision) for precision in ("float32", "bfloat16")
+            hv.encode(video_of(frames, PIXEL_NM), model, precision=precision)
+            for precision in ("float32", "bfloat16")
         )
         spread = exact.std(("time", "y", "x"))
         assert float((np.sqrt(((rounded - exact) ** 2).mean(("time", "y", "x"))) / spread).max()) < 0.05, name

@@ -47,6 +47,14 @@ def test_size_and_times_of_a_calibrated_layer_are_shown(viewer, make_widget, vid
     assert widget.video.match_button.isHidden()
 
 
+def test_leaving_a_field_unedited_changes_no_digit(viewer, make_widget, video_array):
+    size = 0.0123456789
+    viewer.add_image(video_array, scale=(1, size, size), units=("s", "nm", "nm"))
+    widget = make_widget(viewer)
+    widget.video.pixel_size.editingFinished.emit()
+    assert widget.store.state.pixel_size_nm == size
+
+
 def test_an_unknown_pixel_size_is_said_and_fringes_are_offered(viewer, make_widget, video_array):
     viewer.add_image(video_array)
     widget = make_widget(viewer)
@@ -66,6 +74,10 @@ def test_matching_fringes_enlarges_to_the_models_period(viewer, make_widget, qtb
     assert widget.store.state.parameters.zoom == pytest.approx(8 / 5, rel=0.02)
     assert widget.store.state.pixel_size_nm is None
     assert "resampled" in widget.model.note.text()
+    widget.video.pixel_size.setText("0.02")
+    widget.video.pixel_size.editingFinished.emit()
+    assert widget.store.state.parameters.zoom is None
+    assert "resampled" not in widget.model.note.text()
 
 
 def test_a_video_of_another_pixel_size_is_said_to_be_resampled(viewer, make_widget, video_array):

@@ -79,6 +79,9 @@ def test_the_writer_saves_the_result_of_selected_layers(analysed, tmp_path, view
 
 
 def test_napari_saves_selected_layers_with_the_writer(analysed, tmp_path, viewer):
+    from npe2 import PluginManager
+
+    PluginManager.instance().discover()
     path = str(tmp_path / "selected.zarr")
     ours = [layer for layer in viewer.layers if result_of(layer) is not None or is_regions_layer(layer)]
     for chosen in (ours, ours[:1]):

@@ -173,6 +173,16 @@ def test_a_dock_closed_with_its_cross_ends_the_work_but_a_hidden_one_does_not(sh
     qtbot.wait(100)
 
 
+def test_files_are_opened_with_the_widget_beside_them(show):
+    from napari_hrtem_vae.simulate import sample_path
+    from napari_hrtem_vae.widgets.viewer import open_files
+
+    viewer = show()
+    widget = open_files(viewer, [sample_path()])
+    assert widget.store.state.video is viewer.layers[0]
+    assert widget.store.state.pixel_size_nm is not None
+
+
 def test_the_menu_and_the_readers_know_the_plugin():
     from npe2 import PluginManager
 
@@ -182,6 +192,18 @@ def test_the_menu_and_the_readers_know_the_plugin():
     assert "Analyze" in names
     for name in ("film.dm4", "film.mrc", "film.mp4", "film.TIF", "film.ser"):
         assert PLUGIN in {reader.plugin_name for reader in manager.iter_compatible_readers([name])}
+
+
+def test_no_file_is_claimed_that_cannot_be_read():
+    import yaml
+
+    import napari_hrtem_vae
+    from napari_hrtem_vae.io.files import supported_suffixes
+
+    manifest = yaml.safe_load((Path(napari_hrtem_vae.__file__).parent / "napari.yaml").read_text())
+    claimed = {p for reader in manifest["contributions"]["readers"] for p in reader["filename_patterns"]}
+    assert claimed <= {f"*.{suffix}" for suffix in supported_suffixes()}
+    assert "*.dm4" in claimed
 
 
 def test_the_widget_opens_in_under_a_second_and_without_torch(tmp_path):

@@ -31,7 +31,7 @@ class ParameterForm(QWidget):
         super().__init__()
         self._parameters = parameters
         self._rows = {f.name: _row_of(f) for f in fields(parameters) if f.name not in set(skip)}
-        rows = Rows()
+        rows = Rows(112)
         self.setLayout(rows)
         for field in fields(parameters):
             if field.name in self._rows:

@@ -91,7 +91,7 @@ class Placement:
 
     def world_to_sites(self, points: Any) -> Float:
         """World positions (n, 2) as fractional site indices."""
-        return np.linalg.solve(self._matrix, (np.asarray(points, float) - self.origin).T).T
+        return np.asarray(np.linalg.solve(self._matrix, (np.asarray(points, float) - self.origin).T).T, float)
 
     def sites_to_world(self, sites: Any) -> Float:
         """Fractional site indices (n, 2) as world positions."""
@@ -212,7 +212,7 @@ def placement_on(layer: Image, y_px: Any, x_px: Any) -> Placement:
         tuple(first),
         tuple(down),
         tuple(right),
-        tuple(str(unit) for unit in layer.units[-2:]),
+        (str(layer.units[-2]), str(layer.units[-1])),
         tuple(layer.axis_labels[-2:]) if len(set(layer.axis_labels[-2:])) == 2 else ("y", "x"),
     )
 
@@ -245,7 +245,7 @@ def placement_of_layer(layer: Layer) -> Placement:
         tuple(first),
         tuple(_world(layer, 1, 0) - first),
         tuple(_world(layer, 0, 1) - first),
-        tuple(str(unit) for unit in layer.units[-2:]),
+        (str(layer.units[-2]), str(layer.units[-1])),
         tuple(layer.axis_labels[-2:]),
     )
 

@@ -128,6 +128,8 @@ class MapLayer:
         """z at this frame comes from disk perhaps: read in a thread."""
         state = self._store.state
         result, frame, analysis = state.result, state.frame, state.analysis
+        if result is None:
+            return
         fresh = self._shown != ("z", latent) or self._limits is None
 
         def read() -> Any:
@@ -174,6 +176,8 @@ class MapLayer:
         from napari.layers import Image
 
         state = self._store.state
+        if state.result is None or state.placement is None:
+            return
         _, options, _ = map_layer_data(
             state.result, state.placement, kind=kind, latent=latent, frame=state.frame, title=state.title
         )

@@ -88,10 +88,10 @@ class MapsPanel(Panel):
         result = state.result
         kinds = available_kinds(result) if result is not None else []
         _fill(self.kind_box, [(KINDS[kind].label, kind) for kind in kinds])
-        latents = result.sizes.get("latent", 0) if result is not None else 0
+        peaks = peaks_of(result) if result is not None else np.zeros(0, np.float32)
+        latents = len(peaks)
         self.overview_button.setEnabled(latents > 0)
         self.save_button.setEnabled(result is not None and "hrtem_vae_result" in result.attrs)
-        peaks = peaks_of(result) if latents else np.zeros(0)
         self._order = latent_order(peaks, state.order)
         meanings = result.attrs.get("latent_meanings", {}) if result is not None else {}
         entries = []
@@ -104,7 +104,7 @@ class MapsPanel(Panel):
 
     def _show(self) -> None:
         state = self._store.state
-        if self._order:
+        if self._order and state.result is not None:
             latent = state.latent
             if latent is None:
                 latent = latent_order(peaks_of(state.result), "peak")[0]

@@ -95,7 +95,7 @@ class ModelPanel(Panel):
         form = Rows()
         form.add("Device", self.device_box)
         self.column.addLayout(form)
-        storage = Rows()
+        storage = Rows(112)
         where = QHBoxLayout()
         where.addWidget(self.store_edit, 1)
         where.addWidget(self.browse_button)

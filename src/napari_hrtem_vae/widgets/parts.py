@@ -80,21 +80,30 @@ class QuantityEdit(QLineEdit):
         validator = QDoubleValidator(0.0, 1e9, 9, self)
         validator.setLocale(validator.locale().c())
         self.setValidator(validator)
+        self._shown: tuple[str, float | None] = ("", None)
         self.setPlaceholderText("unknown")
         self.setToolTip(tooltip)
 
     def value(self) -> float | None:
         """The number; None when empty or not positive."""
-        try:
-            number = float(self.text())
-        except ValueError:
-            return None
-        return number if number > 0 else None
+        if self.text() == self._shown[0]:
+            return self._shown[1]  # with the digits that are not shown
+        return _number(self.text())
 
     def set_value(self, value: float | None) -> None:
         """Show a number, unless it is what stands there already."""
-        if value != self.value() or value is None:
-            self.setText("" if value is None else f"{value:.6g}")
+        text = "" if value is None else f"{value:.6g}"
+        self._shown = (text, value)
+        if value != _number(self.text()) or value is None:
+            self.setText(text)
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if number > 0 else None
 
 
 def stack(*widgets: QWidget) -> QWidget:

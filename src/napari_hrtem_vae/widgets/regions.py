@@ -40,7 +40,7 @@ class Region:
 
     def sites(self, ny: int, nx: int) -> NDArray[np.bool_]:
         """Sites whose centres lie inside, (ny, nx) bool; the nearest site where none does."""
-        points = np.stack(np.mgrid[:ny, :nx], -1).reshape(-1, 2).astype(float)
+        points = np.indices((ny, nx)).reshape(2, -1).T.astype(float)
         corners = np.asarray(self.vertices, float)
         if self.shape_type == "ellipse":
             inside = _in_ellipse(points, corners)

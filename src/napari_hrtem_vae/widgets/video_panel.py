@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 from qtpy.QtWidgets import QComboBox, QPushButton
@@ -104,11 +105,26 @@ class VideoPanel(Panel):
                 frame_time = frame_time_of(layer, video_axes(layer))
             except HrtemVaeError:
                 frame_time = None
-        self._store.change(video=layer, pixel_size_nm=pixel_size, frame_time_s=frame_time)
+        # an enlargement found for one video would be wrong for the next
+        self._store.change(
+            video=layer,
+            pixel_size_nm=pixel_size,
+            frame_time_s=frame_time,
+            parameters=replace(self._store.state.parameters, zoom=None),
+        )
         self._show()
 
     def _edited(self) -> None:
-        self._store.change(pixel_size_nm=self.pixel_size.value(), frame_time_s=self.frame_time.value())
+        state = self._store.state
+        parameters = state.parameters
+        if self.pixel_size.value() != state.pixel_size_nm:
+            # a known pixel size says how far to enlarge
+            parameters = replace(parameters, zoom=None)
+        self._store.change(
+            pixel_size_nm=self.pixel_size.value(),
+            frame_time_s=self.frame_time.value(),
+            parameters=parameters,
+        )
 
     def _show(self) -> None:
         state = self._store.state
@@ -161,8 +177,6 @@ class VideoPanel(Panel):
         self._store.say("Looking for fringes…")
 
     def _matched(self, outcome: Outcome) -> None:
-        from dataclasses import replace
-
         self._work = None
         self.match_button.setEnabled(True)
         state = self._store.state
