@@ -14,7 +14,7 @@ def test_graphene_video_runs_to_the_end(shared_data) -> None:
     result = hv.analyze(video)
     # 256 px of 7.6 pm are 138 px of the model's 14 pm: ten sites along each axis.
     assert result["z"].shape == (48, 10, 10, 64)
-    assert any("pixel size" in notice for notice in result.attrs["notices"])
+    assert any("reduced to 0.54" in notice for notice in result.attrs["notices"])
     assert np.isfinite(result["time_correlated_variance"]).all()
 
 

@@ -36,6 +36,17 @@ class Progress:
 Steps = Generator[Progress, None, Result]
 
 
+def relabel(steps: Steps[Result], progress: Callable[[], Progress]) -> Steps[Result]:
+    """Drive `steps` as a part of larger work, whose own `progress` is reported instead of theirs."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        yield progress()
+
+
 def run(
     steps: Steps[Result],
     *,

@@ -148,12 +148,16 @@ class ResultStore:
             store._write_journal()
         return store
 
-    def write(self, index: int, block: xr.Dataset, region: dict[str, slice]) -> None:
-        """Write one band and note it in the journal."""
+    def write(self, block: xr.Dataset, region: dict[str, slice]) -> None:
+        """Write a region; it counts when its band is noted."""
         with _disk_errors(self.path):
             block.drop_vars(list(block.coords)).to_zarr(
                 self.path, region=region, zarr_format=3, consolidated=False
             )
+
+    def note(self, index: int) -> None:
+        """Note in the journal that a band is written."""
+        with _disk_errors(self.path):
             self.finished.add(index)
             self._write_journal()
 

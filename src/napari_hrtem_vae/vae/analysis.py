@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 
 from ..io.results import ResultStore, plain_attributes
 from ..io.results_probe import RESULT_KEY
-from ..progress import Steps, run
+from ..progress import Progress, Steps, relabel, run
 from ..video.geometry import SiteGrid
 from .card import ModelCard
 from .hotspots import find_hotspots
 from .model import Model, load_model
 from .parameters import AnalyzeParameters
-from .statistics import Double, maps_dataset, raw_maps
+from .statistics import Double, maps_dataset, raw_maps_steps
 from .walk import CHUNK_BYTES, Walk, plan_steps, site_grid
 
 Float = NDArray[np.float32]
@@ -146,14 +147,20 @@ def analyze_steps(
                 coords={name: coords[name] for name in ("x", "latent")} | {"y": coords["y"][rows]}
             )
             if not still:
-                found, p[rows] = raw_maps(block)
+                found, p[rows] = yield from relabel(raw_maps_steps(block), plan.progress)
                 for name, values in found.items():
                     maps[name][rows] = values
                 band = maps_dataset(
                     found, p[rows], {name: band[name] for name in ("y", "x", "latent")}, active
                 )
             if written is not None:
-                _write_band(written, index, rows, block, band, p[rows], parameters.keep_field or still)
+                part = xr.Dataset({name: band[name] for name in _RAW_MAPS if name in band})
+                if not still:
+                    part["p"] = (plan.dims[1:], p[rows])
+                if parameters.keep_field or still:
+                    yield from _write_field_steps(written, plan, rows, block)
+                written.write(part, {"y": rows})
+                written.note(index)
             yield plan.progress(finished=None if still else band)
         result = xr.Dataset(coords=coords)
         if not still:
@@ -252,15 +259,13 @@ def _template(
     return template
 
 
-def _write_band(
-    store: ResultStore, index: int, rows: slice, block: Float, band: xr.Dataset, p: Double, keep_field: bool
-) -> None:
-    part = xr.Dataset({name: band[name] for name in _RAW_MAPS if name in band})
-    if part.data_vars:
-        part["p"] = (("y", "x", "latent"), p)
-    if keep_field:
-        part["z"] = (("time", "y", "x", "latent"), block)
-    store.write(index, part, {"y": rows})
+def _write_field_steps(store: ResultStore, plan: Walk, rows: slice, block: Float) -> Iterator[Progress]:
+    """Write z of a band a few frames at a time, so that a stop need not wait for all of it."""
+    several = max(1, CHUNK_BYTES // block[0].nbytes)
+    for start in range(0, len(block), several):
+        yield plan.progress("Writing")
+        frames = slice(start, min(start + several, len(block)))
+        store.write(xr.Dataset({"z": (plan.dims, block[frames])}), {"time": frames, "y": rows})
 
 
 def _read_back(path: Path, rows: slice, maps: dict[str, Float], p: Double, still: bool) -> None:

@@ -76,6 +76,10 @@ class FrameStatistics:
     deviation: Float
     usable: NDArray[np.bool_]
 
+    def of(self, frames: slice) -> FrameStatistics:
+        """Those of some frames."""
+        return FrameStatistics(self.mean[frames], self.deviation[frames], self.usable[frames])
+
 
 def frame_statistics(frames: Float) -> FrameStatistics:
     """Statistics of frames (n, y, x)."""

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from ..errors import VideoShapeError
+from ..progress import Progress, Steps, run
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
-_SERIES_AT_ONCE = 1 << 15
+# Values ranked at once: a stop comes through within a fraction of a second.
+_VALUES_AT_ONCE = 1 << 21
 _FEWEST_FRAMES = 4
 # Below this p a float64 tail is no longer told from 0.
 _SMALLEST_P = 1e-300
@@ -19,6 +21,11 @@ MAP_NAMES = ("variance", "spearman", "time_correlated_variance", "significance")
 
 
 def rank_statistics(series: Float) -> tuple[Float, Float, Double]:
+    """Variance, Spearman's ρ against time, and its p-value; see `rank_statistics_steps`."""
+    return run(rank_statistics_steps(series))
+
+
+def rank_statistics_steps(series: Float) -> Steps[tuple[Float, Float, Double]]:
     """Variance, Spearman's ρ against time, and the p-value of ρ, of every series.
 
     Ties get their mean rank. A constant series has no rank correlation: ρ and p are NaN.
@@ -41,11 +48,13 @@ def rank_statistics(series: Float) -> tuple[Float, Float, Double]:
     Bretherton et al. 1999, J. Climate 12, 1990 (effective sample size); Marriott & Pope 1954,
     Biometrika 41, 390 (bias of φ).
     """
-    count = series.shape[1]
+    frames, count = series.shape
     variance, rho = np.empty(count, np.float32), np.empty(count, np.float32)
     p = np.empty(count)
-    for start in range(0, count, _SERIES_AT_ONCE):
-        block = np.s_[start : start + _SERIES_AT_ONCE]
+    several = max(1, _VALUES_AT_ONCE // frames)
+    for start in range(0, count, several):
+        yield Progress(start, count, "Ranking")
+        block = np.s_[start : start + several]
         variance[block], rho[block], p[block] = _rank_statistics_of_block(
             np.ascontiguousarray(series[:, block].T)
         )
@@ -139,7 +148,7 @@ def usable_frames(field: Float) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(field).reshape(len(field), -1).all(axis=1))
 
 
-def raw_maps(field: Float) -> tuple[dict[str, Float], Double]:
+def raw_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
     """Variance, ρ and time-correlated variance of a block, and the p-values that significance needs.
 
     Parameters
@@ -153,7 +162,7 @@ def raw_maps(field: Float) -> tuple[dict[str, Float], Double]:
             f"The video has {len(used)} usable frame(s), so no time axis and no maps; give two or more."
         )
     shape = field.shape[1:]
-    variance, rho, p = rank_statistics(used.reshape(len(used), -1))
+    variance, rho, p = yield from rank_statistics_steps(used.reshape(len(used), -1))
     maps = {"variance": variance, "spearman": rho, "time_correlated_variance": np.square(rho * variance)}
     return {name: values.reshape(shape) for name, values in maps.items()}, p.reshape(shape)
 
@@ -190,7 +199,7 @@ def map_dynamics(field: xr.DataArray, *, active: NDArray[np.bool_] | None = None
         raise VideoShapeError(
             f"The field has the axes {field.dims}; give (time, y, x, latent) as encode returns it."
         )
-    maps, p = raw_maps(np.asarray(field.values, np.float32))
+    maps, p = run(raw_maps_steps(np.asarray(field.values, np.float32)))
     coords = {name: field.coords[name] for name in ("y", "x", "latent") if name in field.coords}
     return maps_dataset(maps, p, coords, active)
 

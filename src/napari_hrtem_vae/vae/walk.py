@@ -67,10 +67,9 @@ class Walk:
     encoder: FrameEncoder
     preprocessing: Preprocessing
     bands: list[tuple[int, int]]
-    statistics: FrameStatistics | None
+    statistics: FrameStatistics
     budget: int
     done: int = 0
-    bad_frames: frozenset[int] = frozenset()
     dims: tuple[str, ...] = ("time", "y", "x", "latent")
 
     @property
@@ -89,24 +88,12 @@ class Walk:
         first, last = self.bands[index]
         band = self.preprocessing.band(first, last, self.encoder.device)
         for start, frames in self._read(band.rows):
-            found = frame_statistics(frames)
-            if self.statistics is not None:
-                several = slice(start, start + len(frames))
-                found = FrameStatistics(
-                    self.statistics.mean[several],
-                    self.statistics.deviation[several],
-                    self.statistics.usable[several],
-                )
-            elif band.rows != slice(0, self.grid.frame[0]):
-                # A band of a good frame may be constant, and says nothing of the frame.
-                found = FrameStatistics(found.mean, found.deviation, np.isfinite(found.deviation))
+            found = self.statistics.of(slice(start, start + len(frames)))
             for rows in self.encoder.rows(band(frames, found)):
                 out[start + rows.frame, rows.row : rows.row + len(rows.mean)] = rows.mean
                 self.done += rows.mean.shape[0] * rows.mean.shape[1]
                 yield self.progress()
-            bad = np.flatnonzero(~found.usable)
-            out[start + bad] = np.nan
-            self.bad_frames = self.bad_frames | frozenset(int(start + one) for one in bad)
+        out[~self.statistics.usable] = np.nan
 
     def _read(self, rows: slice) -> Iterator[tuple[int, Float]]:
         """Rows of all frames, chunk by chunk; the next chunk is read while this one is used."""
@@ -142,13 +129,13 @@ class Walk:
     def notices(self) -> list[str]:
         notices = [str(notice) for notice in self.video.attrs.get("notices", [])]
         if self.grid.zoom != 1:
-            notices.append(f"Frames were enlarged {self.grid.zoom:.4g} times to the model's pixel size.")
-        if self.bad_frames:
-            listed = ", ".join(str(frame) for frame in sorted(self.bad_frames)[:10])
-            more = " …" if len(self.bad_frames) > 10 else ""
-            notices.append(
-                f"{len(self.bad_frames)} frame(s) are constant or hold NaN and were left out: {listed}{more}."
-            )
+            change = "enlarged" if self.grid.zoom > 1 else "reduced"
+            notices.append(f"Frames were {change} to {self.grid.zoom:.4g} times their size for the model.")
+        bad = np.flatnonzero(~self.statistics.usable)
+        if bad.size:
+            listed = ", ".join(str(frame) for frame in bad[:10])
+            more = " …" if bad.size > 10 else ""
+            notices.append(f"{bad.size} frame(s) are constant or hold NaN and were left out: {listed}{more}.")
         if len(self.video) < 2:
             notices.append("The video has one frame, so no time axis and no maps; z of the still is given.")
         return notices
@@ -172,13 +159,8 @@ def plan_steps(
         video = yield from _load_steps(video)
     preprocessing = yield from prepare_steps(video, model.card, parameters, grid)
     bands = _bands(grid, len(video), model.card.latents, budget)
-    statistics = None
-    if len(bands) > 1:
-        statistics = yield from _statistics_steps(video)
-        if not statistics.usable.any():
-            raise VideoShapeError(
-                "Every frame is constant or holds NaN; choose a video with a picture in it."
-            )
+    # A band of a good frame may be constant: only whole frames tell which of them can be used.
+    statistics = yield from _statistics_steps(video)
     return Walk(video, grid, encoder, preprocessing, bands, statistics, budget)
 
 
