@@ -12,7 +12,6 @@ from napari_hrtem_vae.video.fringes import fringe_period_px
 from napari_hrtem_vae.video.geometry import SiteGrid, choose_zoom
 from napari_hrtem_vae.video.outliers import clip_published, grey_levels, replace_outliers
 from napari_hrtem_vae.video.resampling import (
-    axis_operator,
     enlarging_operator,
     input_range,
     smoothing_operator,
@@ -77,10 +76,9 @@ def test_enlarged_fringes_are_the_fringes_of_the_finer_video() -> None:
     assert np.abs(fine - np.cos(2 * np.pi * centres / period))[10:-10].max() < 0.05
 
 
-def test_nothing_asked_is_no_operator_and_rows_know_what_they_need() -> None:
-    assert axis_operator(50, 1.0, 0.0) is None
-    assert input_range(None, 3, 9) == (3, 9)
-    assert input_range(axis_operator(50, 1.0, 1.5), 20, 30) == (15, 35)
+def test_rows_know_what_they_need() -> None:
+    assert input_range(smoothing_operator(50, 1.5), 20, 30) == (15, 35)
+    assert input_range(smoothing_operator(50, 1.5), 0, 2) == (0, 7)
 
 
 def test_x_ray_hits_go_and_columns_stay() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +56,9 @@ class EncodedRows:
 class FrameEncoder:
     """A model on a device, ready to encode rows of scaled frames.
 
+    On a CPU every thread works on rows of its own: small products that are split over threads wait for
+    each other longer than they work.
+
     Parameters
     ----------
     model : Model
@@ -87,49 +92,78 @@ class FrameEncoder:
         self.one_pass = one_pass and stride is not None and step % stride == 0 and not scale_windows
         self.batch = _BATCH[device.type]
         self.pixels = _PIXELS_AT_ONCE[device.type]
+        self.threads = torch.get_num_threads() if device.type == "cpu" else 1
 
     def rows(self, frames: Tensor) -> Iterator[EncodedRows]:
         """Encode all sites of frames (n, y, x) that are scaled to 0…1; yields by the batch."""
-        yield from self._whole_frames(frames) if self.one_pass else self._windows(frames)
+        total, columns = ((size - self.window) // self.step + 1 for size in frames.shape[1:])
+        if self.one_pass:
+            several = max(1, (self.pixels // frames.shape[2] - self.window) // self.step + 1)
+        else:
+            several = max(1, self.batch // columns)
+        jobs = (
+            (frames[frame], frame, row, min(several, total - row))
+            for frame in range(len(frames))
+            for row in range(0, total, several)
+        )
+        if self.threads == 1:
+            yield from (self._encode(*job) for job in jobs)
+        else:
+            yield from self._in_threads(jobs)
 
-    def _whole_frames(self, frames: Tensor) -> Iterator[EncodedRows]:
-        sites = (frames.shape[1] - self.window) // self.step + 1
+    def _in_threads(self, jobs: Iterator[tuple[Tensor, int, int, int]]) -> Iterator[EncodedRows]:
+        """The same, one thread a job; results come in order, a few jobs ahead."""
+        threads = torch.get_num_threads()
+        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        waiting: deque[Future[EncodedRows]] = deque()
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(self._encode, *job))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            # The pool's threads changed what new threads begin with.
+            torch.set_num_threads(threads)
+
+    def _encode(self, frame: Tensor, index: int, row: int, rows: int) -> EncodedRows:
+        """Rows [row, row + rows) of sites of one frame (y, x); halves them when the device is full."""
+        top = row * self.step
+        part = frame[top : top + (rows - 1) * self.step + self.window]
+        try:
+            # Entered here, not around a yield: it would reach into the caller's own work.
+            with torch.inference_mode():
+                mean = self._one_pass(part) if self.one_pass else self._windows(part)
+                return EncodedRows(index, row, mean.float().cpu().numpy())
+        except torch.OutOfMemoryError as error:
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if rows == 1 and (self.one_pass or self.batch == 1):
+                raise DeviceError(
+                    f"{self.device} has too little memory for one batch; choose the CPU."
+                ) from error
+        if rows == 1:
+            self.batch = max(1, self.batch // 2)
+            return self._encode(frame, index, row, rows)
+        halves = [self._encode(frame, index, row, rows // 2)]
+        halves.append(self._encode(frame, index, row + rows // 2, rows - rows // 2))
+        return EncodedRows(index, row, np.concatenate([half.mean for half in halves]))
+
+    def _one_pass(self, part: Tensor) -> Tensor:
         each = self.step // self.stride
-        for frame in range(len(frames)):
-            row = 0
-            while row < sites:
-                rows = max(1, (self.pixels // frames.shape[2] - self.window) // self.step + 1)
-                top = row * self.step
-                part = frames[frame, top : top + (min(rows, sites - row) - 1) * self.step + self.window]
-                mean = self._fitting(self.encoder.mean_of_frames, part[None, None])
-                if mean is None:
-                    self.pixels //= 2
-                    continue
-                found = mean[0, ::each, ::each]
-                yield EncodedRows(frame, row, found)
-                row += len(found)
+        return self.encoder.mean_of_frames(part[None, None].to(self.dtype))[0, ::each, ::each]
 
-    def _windows(self, frames: Tensor) -> Iterator[EncodedRows]:
-        views = frames.unfold(1, self.window, self.step).unfold(2, self.window, self.step)
-        rows, columns = views.shape[1:3]
-        for frame in range(len(frames)):
-            row = 0
-            while row < rows:
-                several = max(1, self.batch // columns)
-                # A row longer than a batch is cut into equal parts.
-                parts = -(-columns // self.batch)
-                means = []
-                for part in torch.tensor_split(views[frame, row : row + several], parts, dim=1):
-                    windows = part.reshape(-1, 1, self.window, self.window)
-                    mean = self._fitting(self.encoder.mean, self._scaled(windows))
-                    if mean is None:
-                        break
-                    means.append(mean.reshape(part.shape[0], part.shape[1], self.latents))
-                if len(means) < parts:
-                    self.batch //= 2
-                    continue
-                yield EncodedRows(frame, row, np.concatenate(means, axis=1))
-                row += several
+    def _windows(self, part: Tensor) -> Tensor:
+        views = part.unfold(0, self.window, self.step).unfold(1, self.window, self.step)
+        rows, columns = views.shape[:2]
+        # A row longer than a batch is cut into equal parts.
+        means = [
+            self.encoder.mean(self._scaled(some.reshape(-1, 1, self.window, self.window)).to(self.dtype))
+            for some in torch.tensor_split(views, -(-columns // self.batch), dim=1)
+        ]
+        return torch.cat([mean.view(rows, -1, self.latents) for mean in means], dim=1)
 
     def _scaled(self, windows: Tensor) -> Tensor:
         if not self.scale_windows:
@@ -137,19 +171,3 @@ class FrameEncoder:
         low = windows.amin((2, 3), keepdim=True)
         extent = windows.amax((2, 3), keepdim=True).sub_(low)
         return (windows - low).div_(extent.masked_fill_(extent == 0, 1))
-
-    def _fitting(self, encode: Callable[[Tensor], Tensor], x: Tensor) -> Float | None:
-        """Run `encode`, or None when the device's memory is too small for this batch."""
-        try:
-            # Entered here, not around a yield: it would reach into the caller's own work.
-            with torch.inference_mode():
-                found: Float = encode(x.to(self.dtype)).float().cpu().numpy()
-            return found
-        except torch.OutOfMemoryError as error:
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            if min(self.batch, self.pixels // self.window**2) <= 1:
-                raise DeviceError(
-                    f"{self.device} has too little memory for one batch; choose the CPU."
-                ) from error
-            return None

@@ -15,7 +15,7 @@ from ..errors import VideoShapeError
 from ..progress import Progress, Steps
 from ..video.geometry import SiteGrid
 from ..video.outliers import GreyLevels, clip_published, grey_levels, replace_outliers
-from ..video.resampling import axis_operator, input_range
+from ..video.resampling import axis_operator, gaussian_taps, input_range, mirrored
 from ..video.scaling import grey_range
 from .card import ModelCard
 from .parameters import AnalyzeParameters
@@ -26,38 +26,75 @@ _OPERATOR_BLOCK = 128
 
 
 class BandedOperator:
-    """A banded matrix along one axis, applied block by block as small dense products.
+    """A banded matrix along one axis of frames (n, y, x), applied block by block as small dense products.
 
     Parameters
     ----------
     operator : csr_array (out, in)
+    axis : int
+        1 or 2.
     start, stop : int
-        Rows of it that are wanted; columns are counted from the first that these rows touch.
+        Rows of it that are wanted.
+    device : torch.device
     """
 
-    def __init__(self, operator: sparse.csr_array, start: int, stop: int, device: torch.device) -> None:
-        first, _ = input_range(operator, start, stop)
-        self.rows = stop - start
+    def __init__(
+        self, operator: sparse.csr_array, axis: int, start: int, stop: int, device: torch.device
+    ) -> None:
+        self.axis, self.size = axis, stop - start
+        self.source = input_range(operator, start, stop)
         self.blocks: list[tuple[slice, slice, Tensor]] = []
         for block in range(start, stop, _OPERATOR_BLOCK):
             end = min(block + _OPERATOR_BLOCK, stop)
             low, high = input_range(operator, block, end)
             dense = operator[block:end, low:high].toarray().astype(np.float32)
-            place = slice(block - start, end - start), slice(low - first, high - first)
+            place = slice(block - start, end - start), slice(low - self.source[0], high - self.source[0])
             self.blocks.append((*place, torch.from_numpy(dense).to(device)))
 
-    def along_rows(self, frames: Tensor) -> Tensor:
-        """(n, in, x) -> (n, out, x)."""
-        out = frames.new_empty(len(frames), self.rows, frames.shape[2])
+    def __call__(self, frames: Tensor) -> Tensor:
+        shape = list(frames.shape)
+        shape[self.axis] = self.size
+        out = frames.new_empty(shape)
         for target, source, block in self.blocks:
-            torch.matmul(block, frames[:, source], out=out[:, target])
+            if self.axis == 1:
+                out[:, target] = torch.matmul(block, frames[:, source])
+            else:
+                out[..., target] = torch.matmul(frames[..., source], block.T)
         return out
 
-    def along_columns(self, frames: Tensor) -> Tensor:
-        """(n, y, in) -> (n, y, out)."""
-        out = frames.new_empty(*frames.shape[:2], self.rows)
-        for target, source, block in self.blocks:
-            out[..., target] = torch.matmul(frames[..., source], block.T)
+
+class AxisSmoothing:
+    """Gaussian smoothing along one axis of frames (n, y, x) as a sum of shifted copies.
+
+    Equals `smoothing_operator`, and is several times faster: nothing is multiplied by zero.
+
+    Parameters
+    ----------
+    sigma_px : float
+    axis : int
+        1 or 2.
+    size : int
+        Pixels of the video along the axis, at whose ends it is mirrored.
+    start, stop : int
+        Pixels that are wanted.
+    device : torch.device
+    """
+
+    def __init__(
+        self, sigma_px: float, axis: int, size: int, start: int, stop: int, device: torch.device
+    ) -> None:
+        self.axis, self.size = axis, stop - start
+        self.taps = gaussian_taps(sigma_px)
+        radius = len(self.taps) // 2
+        wanted = mirrored(np.arange(start - radius, stop + radius), size)
+        self.source = int(wanted.min()), int(wanted.max()) + 1
+        self.index = torch.from_numpy(wanted - self.source[0]).to(device)
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        padded = frames.index_select(self.axis, self.index)
+        out = padded.narrow(self.axis, 0, self.size) * float(self.taps[0])
+        for shift, tap in enumerate(self.taps[1:], 1):
+            out.add_(padded.narrow(self.axis, shift, self.size), alpha=float(tap))
         return out
 
 
@@ -127,18 +164,23 @@ class Band:
     def __init__(self, preprocessing: Preprocessing, start: int, stop: int, device: torch.device) -> None:
         self.preprocessing = preprocessing
         self.device = device
-        grid = preprocessing.grid
-        self.along_y = self.along_x = None
-        operator = axis_operator(grid.frame[0], grid.zoom, preprocessing.smoothing_px)
+        grid, sigma = preprocessing.grid, preprocessing.smoothing_px
+        self.axes: list[AxisSmoothing | BandedOperator] = []
+        if grid.zoom != 1:
+            operators = [axis_operator(size, grid.zoom, sigma) for size in grid.frame]
+            self.axes = [
+                BandedOperator(operators[0], 1, start, stop, device),
+                BandedOperator(operators[1], 2, 0, grid.enlarged[1], device),
+            ]
+        elif sigma > 0:
+            self.axes = [
+                AxisSmoothing(sigma, 1, grid.frame[0], start, stop, device),
+                AxisSmoothing(sigma, 2, grid.frame[1], 0, grid.frame[1], device),
+            ]
+        low, high = self.axes[0].source if self.axes else (start, stop)
         # Two rows more on each side, so that an outlier at the border sees its neighbours.
-        low, high = input_range(operator, start, stop)
         self.rows = slice(max(low - 2, 0), min(high + 2, grid.frame[0]))
         self._inner = slice(low - self.rows.start, high - self.rows.start)
-        if operator is not None:
-            self.along_y = BandedOperator(operator, start, stop, device)
-            across = axis_operator(grid.frame[1], grid.zoom, preprocessing.smoothing_px)
-            assert across is not None
-            self.along_x = BandedOperator(across, 0, grid.enlarged[1], device)
 
     def __call__(self, frames: Float, statistics: FrameStatistics) -> Tensor:
         """Rows of the video (n, rows, x), float32, to the encoder's input (n, stop − start, enlarged x).
@@ -152,18 +194,13 @@ class Band:
         elif p.outliers == "published":
             frames = clip_published(frames, statistics.mean, statistics.deviation)
         x = torch.from_numpy(frames[:, self._inner]).to(self.device)
-        if self.along_y is not None and self.along_x is not None:
-            x = self.along_columns_first(x)
+        # Rows are cut to the band before columns are mixed: the cheaper order.
+        for axis in self.axes:
+            x = axis(x)
         if p.grey is not None:
             low, high = p.grey
             x = x.sub(low).mul_(1 / (high - low)).clamp_(0, 1)
         return x
-
-    def along_columns_first(self, x: Tensor) -> Tensor:
-        """Both axes, the cheaper order: rows are cut to the band before columns are mixed."""
-        assert self.along_y is not None
-        assert self.along_x is not None
-        return self.along_x.along_columns(self.along_y.along_rows(x))
 
 
 def prepare_steps(

@@ -9,7 +9,7 @@ from scipy import ndimage, sparse
 from .geometry import enlarged_size
 
 
-def _mirrored(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def mirrored(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Indices beyond the edges folded back (d c b a | a b c d | d c b a)."""
     index = index % (2 * size)
     return np.where(index < size, index, 2 * size - 1 - index)
@@ -26,7 +26,7 @@ def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 def _banded(first: NDArray[np.int64], weights: NDArray[np.float64], size: int) -> sparse.csr_array:
     """Rows of `weights` placed from the column `first` on, mirrored at the edges."""
     rows, width = weights.shape
-    columns = _mirrored(first[:, None] + np.arange(width), size)
+    columns = mirrored(first[:, None] + np.arange(width), size)
     row = np.repeat(np.arange(rows), width)
     return sparse.csr_array(sparse.coo_array((weights.ravel(), (row, columns.ravel())), shape=(rows, size)))
 
@@ -46,33 +46,35 @@ def enlarging_operator(size: int, zoom: float) -> sparse.csr_array:
     return _banded(first, weights / weights.sum(1, keepdims=True), size)
 
 
-def smoothing_operator(size: int, sigma_px: float) -> sparse.csr_array:
-    """Gaussian smoothing of an axis, truncated at 3 σ; equals `scaling.smooth`."""
+def gaussian_taps(sigma_px: float) -> NDArray[np.float64]:
+    """Weights of a Gaussian truncated at 3 σ; an odd number of them, their sum 1."""
     radius = int(3.0 * sigma_px + 0.5)
     impulse = np.zeros(2 * radius + 1)
     impulse[radius] = 1
-    kernel = ndimage.gaussian_filter1d(impulse, sigma_px, truncate=3.0, mode="constant")
-    first = np.arange(size) - radius
-    return _banded(first, np.tile(kernel, (size, 1)), size)
+    return np.asarray(ndimage.gaussian_filter1d(impulse, sigma_px, truncate=3.0, mode="constant"))
 
 
-def axis_operator(size: int, zoom: float, sigma_px: float) -> sparse.csr_array | None:
-    """Enlarging by `zoom`, then smoothing by `sigma_px` (px of the enlarged frame); None for neither.
+def smoothing_operator(size: int, sigma_px: float) -> sparse.csr_array:
+    """Gaussian smoothing of an axis, truncated at 3 σ; equals `scaling.smooth`."""
+    taps = gaussian_taps(sigma_px)
+    first = np.arange(size) - len(taps) // 2
+    return _banded(first, np.tile(taps, (size, 1)), size)
+
+
+def axis_operator(size: int, zoom: float, sigma_px: float) -> sparse.csr_array:
+    """Enlarging by `zoom`, then smoothing by `sigma_px` (px of the enlarged frame).
 
     Returns
     -------
-    csr_array (enlarged size, size) or None
+    csr_array (enlarged size, size)
     """
-    operator = None if zoom == 1 else enlarging_operator(size, zoom)
+    operator = enlarging_operator(size, zoom)
     if sigma_px > 0:
-        smoothing = smoothing_operator(enlarged_size(size, zoom), sigma_px)
-        operator = smoothing if operator is None else sparse.csr_array(smoothing @ operator)
+        operator = sparse.csr_array(smoothing_operator(enlarged_size(size, zoom), sigma_px) @ operator)
     return operator
 
 
-def input_range(operator: sparse.csr_array | None, start: int, stop: int) -> tuple[int, int]:
+def input_range(operator: sparse.csr_array, start: int, stop: int) -> tuple[int, int]:
     """Pixels [first, last) of the video's axis that the enlarged pixels [start, stop) depend on."""
-    if operator is None:
-        return start, stop
     touched = operator.indices[operator.indptr[start] : operator.indptr[stop]]
     return int(touched.min()), int(touched.max()) + 1
