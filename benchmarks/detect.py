@@ -1,6 +1,6 @@
 """Which model finds motion: area under the ROC curve of sites on a turning crystal against still sites.
 
-    python benchmarks/detect.py MODEL [MODEL ...] [--into-card MODEL]
+    python benchmarks/detect.py [MODEL ...] [--into-card MODEL]
 
 A crystal turns by 5°, another stays still; 0.3 px drift residual, 5 % flicker; three seeds that no training
 used. "published" is the sum of the paper's map over latents, "evidence" the map `change`. With --into-card
@@ -45,7 +45,7 @@ def areas(model: Model, dose: float, seed: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="+")
+    parser.add_argument("models", nargs="*", default=["pbs-64-fast", "pbs-64"])
     parser.add_argument("--into-card")
     options = parser.parse_args()
     table = Table(
