@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .vae.parameters import AnalyzeParameters as AnalyzeParameters
     from .vae.recipe import Recipe as Recipe
     from .vae.statistics import map_dynamics as map_dynamics
-    from .vae.training import train as train
+    from .vae.images import train as train
 
 __version__ = version("napari-hrtem-vae")
 
@@ -39,7 +39,7 @@ _HOMES = {
     "save_model": ".vae.model",
     "save_result": ".io.results",
     "simulate": ".simulate",
-    "train": ".vae.training",
+    "train": ".vae.images",
 }
 __all__ = ["__version__", *sorted(_HOMES)]
 

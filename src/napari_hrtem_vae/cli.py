@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .errors import HrtemVaeError
+from .errors import HrtemVaeError, ModelFileError, ResultError
 from .progress import Steps, run
 
 Result = TypeVar("Result")
@@ -26,6 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _ERRORS = Console(stderr=True)
+_STOPPED = {
+    "analyze": "Stopped; what was finished is kept: the same command goes on with it.",
+    "train": "Stopped; nothing of the training is kept.",
+    "simulate": "Stopped; the video is not written.",
+}
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where the result goes.")]
@@ -77,12 +83,17 @@ def analyze(
 ) -> None:
     """Analyse a video: latent maps and the places where things happen."""
     from .io import open_video
+    from .io.results import check_place
     from .vae.analysis import analyze_steps
     from .vae.model import load_model
     from .vae.parameters import AnalyzeParameters
     from .vae.report import write_report
 
     started = time.perf_counter()
+    output = output or Path(f"{video.stem}-result.zarr")
+    check_place(output)
+    if export is not None and export.exists() and not export.is_dir():
+        raise ResultError(f"{export} is a file; give --export a folder.")
     opened = open_video(video, dataset=dataset, pixel_size_nm=pixel_size, frame_time_s=frame_time)
     chosen = load_model(model)
     parameters = AnalyzeParameters(
@@ -95,10 +106,12 @@ def analyze(
         memory_gb=memory,
         keep_field=not maps_only,
     )
-    output = output or Path(f"{video.stem}-result.zarr")
     result = _drive(analyze_steps(opened, chosen, parameters, store=output), as_json)
     if export is not None:
-        write_report(result, export)
+        try:
+            write_report(result, export)
+        except HrtemVaeError as error:
+            raise ResultError(f"{error} The analysis itself is finished and lies in {output}.") from error
     unit = str(result["y"].attrs.get("units", "px"))
     columns = [
         result[f"hotspot_{name}"].values for name in ("y", "x", "area", "strength") if "change" in result
@@ -155,6 +168,7 @@ def train(
     from .vae.simulated import train_simulated_steps
 
     chosen = load_recipe(recipe)
+    _check_model_place(output)
     if seed is not None:
         chosen = replace(chosen, seed=seed)
     if images == ["simulated"]:
@@ -170,6 +184,20 @@ def train(
     _tell(as_json, record, lambda: _pairs_table(record))
 
 
+def _check_model_place(path: Path) -> None:
+    """Refuse, before the training, a place where no model can be written; an older model is replaced."""
+    if path.is_dir() or (path.exists() and path.suffix != ".safetensors"):
+        raise ModelFileError(f"{path} exists already and is no model file; choose another name.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ModelFileError(
+            f"The model cannot be written to {path} ({error.strerror or error}); "
+            "make its folder or choose another."
+        ) from error
+
+
 def _pairs_table(record: dict[str, Any]) -> Table:
     table = Table(show_header=False)
     for key, value in record.items():
@@ -183,14 +211,17 @@ def simulate(
     output: Output,
     seed: Annotated[int, typer.Option(help="The same gives the same video.")] = 0,
     dose: Annotated[float, typer.Option(help="Electrons per px and frame.")] = 10.0,
-    frames: Annotated[int, typer.Option()] = 40,
-    rows: Annotated[int, typer.Option()] = 384,
-    columns: Annotated[int, typer.Option()] = 640,
+    frames: Annotated[int, typer.Option(help="Number of frames.")] = 40,
+    rows: Annotated[int, typer.Option(help="Height of a frame in px.")] = 384,
+    columns: Annotated[int, typer.Option(help="Width of a frame in px.")] = 640,
     as_json: Json = False,
 ) -> None:
     """Simulate a video; its truth is written beside it."""
-    from .simulate.scenarios import ScenarioParameters, save_simulation, simulate_steps
+    from .io.results import check_place
+    from .simulate.scenarios import ScenarioParameters, save_simulation, simulate_steps, truth_path
 
+    for place in (output, truth_path(output)):
+        check_place(place, resumable=False)
     parameters = ScenarioParameters(frames=frames, rows=rows, columns=columns, dose_e_per_px=dose, seed=seed)
     video, truth = save_simulation(_drive(simulate_steps(scenario, parameters), as_json), output)
     record = {"video": str(video), "truth": str(truth), "frames": frames, "seed": seed}
@@ -225,8 +256,11 @@ def models(as_json: Json = False) -> None:
 
 
 @app.command()
-def view(files: Annotated[list[Path], typer.Argument(help="Videos and results.")]) -> None:
-    """Open napari with the layers ready."""
+def view(
+    files: Annotated[list[Path] | None, typer.Argument(help="Videos and results; may be none.")] = None,
+) -> None:
+    """Open napari with the widget and the layers ready."""
+    files = files or []
     missing = [str(file) for file in files if not file.exists()]
     if missing:
         raise HrtemVaeError(f"There is no file {missing[0]}; check the path.")
@@ -248,9 +282,8 @@ def main() -> None:
     try:
         code = app(args=[one for one in arguments if one != "--debug"], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        _ERRORS.print(
-            "Stopped; what was finished is kept: the same command goes on with it.", highlight=False
-        )
+        command = next((one for one in arguments if not one.startswith("-")), "")
+        _ERRORS.print(_STOPPED.get(command, "Stopped."), highlight=False)
         sys.exit(130)
     except Exception as error:
         if hasattr(error, "format_message"):

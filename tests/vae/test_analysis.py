@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
 from scipy import stats
 
 import napari_hrtem_vae as hv
-from napari_hrtem_vae.errors import CancelledError, DeviceError, ParameterError, ResultError, VideoShapeError
+from napari_hrtem_vae.errors import (
+    CancelledError,
+    DeviceError,
+    ParameterError,
+    ResultError,
+    VideoFileError,
+    VideoShapeError,
+)
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.analysis import analyze_steps, encode_steps, site_grid
 from napari_hrtem_vae.vae.parameters import AnalyzeParameters
@@ -78,6 +87,75 @@ def test_bands_change_nothing(fast_model) -> None:
     tight = hv.analyze(video, fast_model, memory_gb=2e-5, keep_field=False)
     for name in ("variance", "spearman", "change"):
         np.testing.assert_allclose(tight[name], whole[name], atol=2e-3, err_msg=name)
+
+
+def test_bright_object_is_the_same_in_every_band(fast_model) -> None:
+    frames = np.random.default_rng(1).poisson(5, (5, 160, 96)).astype(np.float32)
+    frames[:, 20:50, 20:50] += 200
+    frames[2, 120, 40] = 900
+    whole = hv.encode(video_of(frames), fast_model)
+    tight = hv.analyze(video_of(frames), fast_model, memory_gb=9e-5)["z"]
+    np.testing.assert_allclose(tight, whole, atol=1e-4)
+
+
+def test_beam_that_fades_is_no_change(fast_model) -> None:
+    rng = np.random.default_rng(3)
+    still = 100 + 30 * rng.random((96, 96))
+    fading = rng.poisson(still * np.linspace(1, 0.9, 30)[:, None, None])
+    levelled = hv.analyze(video_of(fading), fast_model)
+    as_it_is = hv.analyze(video_of(fading), fast_model, level_beam=False)
+    assert (levelled["change"].values < -np.log10(0.05)).all()
+    assert (as_it_is["change"].values > -np.log10(0.05)).mean() > 0.5
+
+
+def test_frames_that_cannot_be_read_are_named(fast_model) -> None:
+    def read(block_info):
+        start = block_info[None]["array-location"][0][0]
+        if start == 4:
+            raise RuntimeError("Zstd decompression error")
+        return np.random.default_rng(start).poisson(9, (2, 80, 80))
+
+    lazy = da.map_blocks(
+        read, chunks=((2, 2, 2, 2), (80,), (80,)), dtype=np.int64, meta=np.empty((0, 0, 0), int)
+    )
+    with pytest.raises(VideoFileError, match="Frames 0 to 7 of array cannot be read"):
+        hv.analyze(video_of(lazy), fast_model)
+
+
+def test_unfinished_run_of_another_video_is_refused(fast_model, tmp_path) -> None:
+    frames = np.random.default_rng(1).poisson(5, (6, 200, 96))
+    path = tmp_path / "result.zarr"
+    steps = analyze_steps(video_of(frames), fast_model, AnalyzeParameters(), store=path)
+    while not path.exists():
+        next(steps)
+    steps.close()
+    other = frames.copy()
+    other[3] = frames[2]
+    with pytest.raises(ResultError, match="another video"):
+        hv.analyze(video_of(other), fast_model, store=path)
+
+
+def test_taken_place_is_refused_before_a_frame_is_read(fast_model, tmp_path) -> None:
+    def never(block_info):
+        raise AssertionError("a frame was read")
+
+    lazy = da.map_blocks(never, chunks=((2,), (80,), (80,)), dtype=np.int64, meta=np.empty((0, 0, 0), int))
+    (tmp_path / "taken.zarr").mkdir()
+    with pytest.raises(ResultError, match="exists already"):
+        hv.analyze(video_of(lazy), fast_model, store=tmp_path / "taken.zarr")
+
+
+def test_stop_does_not_wait_for_a_slow_disk(fast_model) -> None:
+    def read(block_info):
+        time.sleep(1.5)
+        return np.ones((4, 80, 80), int)
+
+    lazy = da.map_blocks(read, chunks=((4,) * 5, (80,), (80,)), dtype=np.int64, meta=np.empty((0, 0, 0), int))
+    steps = analyze_steps(video_of(lazy)[:, :, :], fast_model, AnalyzeParameters())
+    next(steps)
+    began = time.perf_counter()
+    steps.close()
+    assert time.perf_counter() - began < 1
 
 
 def test_maps_of_an_analysis_equal_numpy_and_scipy_on_its_field(video, fast_model) -> None:
@@ -210,8 +288,9 @@ def test_cancel_at_any_moment_leaves_the_caller_free(video, fast_model) -> None:
             )
 
 
-def test_one_frame_gives_latents_and_no_maps(video, fast_model) -> None:
-    result = hv.analyze(video[:1], fast_model)
+@pytest.mark.parametrize("stored", [False, True])
+def test_one_frame_gives_latents_and_no_maps(video, fast_model, tmp_path, stored: bool) -> None:
+    result = hv.analyze(video[:1], fast_model, store=tmp_path / "still.zarr" if stored else None)
     assert set(result.data_vars) == {"z"}
     assert result["z"].shape == (1, 6, 8, 64)
     assert any("no time axis" in notice for notice in result.attrs["notices"])
@@ -241,11 +320,25 @@ def test_frames_smaller_than_a_window_are_refused(shape, fast_model) -> None:
         hv.analyze(video_of(np.random.default_rng(0).random(shape)), fast_model)
 
 
-def test_complex_and_unlabelled_arrays_are_refused(fast_model) -> None:
+def test_complex_arrays_and_foreign_axes_are_refused(fast_model) -> None:
     with pytest.raises(VideoShapeError, match="complex"):
         hv.analyze(video_of(np.ones((3, 80, 80), complex)), fast_model)
     with pytest.raises(VideoShapeError, match="time, y, x"):
-        hv.analyze(xr.DataArray(np.ones((3, 80, 80))), fast_model)
+        site_grid(xr.DataArray(np.ones((3, 80, 80))), fast_model.card, AnalyzeParameters())
+
+
+def test_bare_array_is_a_video_in_pixels(video, fast_model) -> None:
+    result = hv.analyze(video.values, fast_model)
+    assert result["y"].attrs["units"] == "px"
+    np.testing.assert_allclose(result["z"], hv.analyze(video, fast_model)["z"], atol=1e-5)
+
+
+def test_pixel_size_that_is_a_slip_is_said(fast_model) -> None:
+    frames = np.random.default_rng(0).poisson(10, (2, 80, 80))
+    with pytest.raises(ParameterError, match="14 nm/px and the model 0.014"):
+        hv.analyze(video_of(frames, 14.0), fast_model)
+    with pytest.raises(ParameterError, match="give a smaller one"):
+        hv.analyze(video_of(np.zeros((2, 4000, 4000))), fast_model, zoom=50.0)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,16 @@ def test_autocorrelated_noise_is_not_taken_for_a_trend(memory: float) -> None:
         assert (naive < 0.05).mean() > 3 * false_alarms
 
 
+@pytest.mark.parametrize("memory", [0.0, 0.6, 0.8])
+def test_still_field_of_autocorrelated_noise_shows_next_to_nothing(memory: float) -> None:
+    rng = np.random.default_rng(2)
+    noise = rng.standard_normal((90, 15, 15, 32))
+    for frame in range(1, 90):
+        noise[frame] += memory * noise[frame - 1]
+    change = map_dynamics(field_of(noise[50:]))["change"].values
+    assert (change > -np.log10(0.05)).mean() < 0.08
+
+
 def test_few_frames_cannot_claim_more_than_their_orders_allow() -> None:
     _, rho, p = rank_statistics(np.arange(5, dtype=np.float32)[:, None])
     assert rho[0] == pytest.approx(1)

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import napari_hrtem_vae as hv
 from napari_hrtem_vae.errors import CancelledError, ParameterError, TrainingError
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.images import train_images_steps
 from napari_hrtem_vae.vae.recipe import Recipe, load_recipe, recipe_names
 from napari_hrtem_vae.vae.simulated import train_simulated_steps
-from napari_hrtem_vae.vae.training import Segments, entropy_floor, train, train_steps
+from napari_hrtem_vae.vae.training import Segments, entropy_floor, train_steps
 
 from ..conftest import video_of
 
@@ -42,12 +43,12 @@ def test_training_lowers_the_loss_and_orders_the_latents() -> None:
 
 def test_dead_latents_are_refused() -> None:
     with pytest.raises(TrainingError, match="latents died"):
-        train(stripes(128, 0), replace(QUICK, beta=1000.0, epochs=2), validation=stripes(32, 1))
+        run(train_steps(stripes(128, 0), stripes(32, 1), replace(QUICK, beta=1000.0, epochs=2)))
 
 
 def test_divergence_is_refused() -> None:
     with pytest.raises(TrainingError, match=r"diverged|died"):
-        train(stripes(128, 0), replace(QUICK, learning_rate=1e6), validation=stripes(32, 1))
+        run(train_steps(stripes(128, 0), stripes(32, 1), replace(QUICK, learning_rate=1e6)))
 
 
 def test_training_stops_when_asked() -> None:
@@ -68,9 +69,22 @@ def test_own_videos_train_a_model_that_says_where_it_came_from() -> None:
     rng = np.random.default_rng(0)
     x = np.arange(96)[None].repeat(96, 0)
     frames = np.stack([200 + 150 * np.cos((x + shift) / 6) for shift in range(12)])
-    model = run(train_images_steps([video_of(rng.poisson(frames))], replace(QUICK, beta=1e-5, epochs=4)))
+    model = hv.train(video_of(rng.poisson(frames)), replace(QUICK, beta=1e-5, epochs=4))
     assert model.card.material == "own images"
     assert model.card.pixel_size_nm == 0.014
+    assert model.card.training["recipe"]["target"] == "input"
+
+
+def test_patches_train_a_model() -> None:
+    model = hv.train(stripes(280, 0).seen, replace(QUICK, beta=1e-5, epochs=2))
+    assert model.encode(stripes(3, 1).seen)[0].shape == (3, 64)
+    with pytest.raises(TrainingError, match="leaves none to validate on"):
+        hv.train(stripes(1, 0).seen, QUICK)
+
+
+def test_images_of_other_pixel_sizes_are_refused() -> None:
+    with pytest.raises(TrainingError, match="one pixel size"):
+        hv.train([video_of(np.ones((2, 80, 80)), 0.014), video_of(np.ones((2, 80, 80)), 0.02)], QUICK)
 
 
 def test_one_still_leaves_none_to_validate_on() -> None:

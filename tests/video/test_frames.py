@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from napari_hrtem_vae.video.fringes import fringe_period_px
 from napari_hrtem_vae.video.geometry import SiteGrid, choose_zoom
-from napari_hrtem_vae.video.outliers import clip_published, grey_levels, replace_outliers
+from napari_hrtem_vae.video.outliers import bright_share, clip_published, grey_levels, replace_outliers
 from napari_hrtem_vae.video.resampling import (
     enlarging_operator,
     input_range,
@@ -96,10 +96,14 @@ def test_x_ray_hits_go_and_columns_stay() -> None:
     np.testing.assert_array_equal(cured[untouched], hit[untouched])
 
 
-def test_bright_objects_are_no_x_rays() -> None:
-    frame = np.random.default_rng(0).normal(10, 1, (1, 64, 64)).astype(np.float32)
-    frame[0, 20:40, 20:40] += 500
-    np.testing.assert_array_equal(replace_outliers(frame.copy(), grey_levels(frame)), frame)
+def test_bright_objects_are_told_from_x_rays() -> None:
+    frames = np.random.default_rng(0).normal(10, 1, (2, 64, 64)).astype(np.float32)
+    levels = grey_levels(frames)
+    frames[0, 20:40, 20:40] += 500
+    frames[1, [3, 9], [4, 60]] += 500
+    share = bright_share(frames, levels)
+    assert share[0] == pytest.approx(400 / 64**2)
+    assert share[1] == pytest.approx(2 / 64**2)
 
 
 def test_published_rule_sets_pixels_beyond_3_72_deviations_to_3_5() -> None:

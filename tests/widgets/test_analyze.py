@@ -214,6 +214,19 @@ def test_each_region_is_plotted_in_its_colour(viewer, make_widget, analyse, vide
     qtbot.waitUntil(lambda: not widget.plot._content.left)
 
 
+def test_a_region_beside_all_sites_is_said_and_not_plotted(viewer, make_widget, analyse, video_array, qtbot):
+    viewer.add_image(video_array, **NM)
+    widget = make_widget(viewer)
+    analyse(widget)
+    widget.region.draw()
+    widget.region.layer.add_rectangles([[-9, -9], [-9, -8], [-8, -8], [-8, -9]])
+    widget.region.layer.add_rectangles([[1, 1], [1, 3], [4, 3], [4, 1]])
+    qtbot.waitUntil(lambda: len(widget.store.state.regions) == 2)
+    qtbot.waitUntil(lambda: len(widget.plot._content.left) == 1)
+    assert widget.plot._content.left[0].label == "Region 2"
+    assert "Region 1: outside all sites" in widget.region.note.text()
+
+
 def test_regions_may_be_drawn_before_the_analysis(viewer, make_widget, analyse, video_array, qtbot):
     viewer.add_image(video_array, **NM)
     widget = make_widget(viewer)
@@ -275,6 +288,44 @@ def test_model_device_and_options_are_remembered(viewer, make_widget, model_file
     assert state.parameters.zoom is None
     assert again.model.device_box.currentData() == "cpu"
     again.shut_down()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"parameters": 5},
+        {"parameters": [1, 2, 3]},
+        {
+            "parameters": {
+                "step": "many",
+                "device": 7,
+                "outliers": ["off"],
+                "memory_gb": "all",
+                "keep_field": 3,
+            }
+        },
+        {"parameters": {"step": 4000, "false_discovery_rate": 0.9, "memory_gb": float("inf"), "nothing": 1}},
+        {"model": ["pbs-64"]},
+        {"model": "x" * 5000},
+        {"options_open": {}, "moving_mean": 10**30},
+    ],
+)
+def test_damaged_settings_do_not_keep_the_widget_from_opening(viewer, make_widget, video_array, damaged):
+    from napari_hrtem_vae.vae.parameters import AnalyzeParameters
+    from napari_hrtem_vae.widgets.settings import save_settings
+
+    save_settings(damaged)
+    viewer.add_image(video_array, **NM)
+    widget = make_widget(viewer)
+    assert widget.store.state.parameters == AnalyzeParameters()
+    assert widget.plot.moving_mean_frames() >= 1
+
+
+def test_good_settings_beside_a_damaged_one_are_kept(viewer, make_widget):
+    from napari_hrtem_vae.widgets.settings import save_settings
+
+    save_settings({"parameters": {"step": "many", "outliers": "off"}})
+    assert make_widget(viewer).store.state.parameters.outliers == "off"
 
 
 # Bad input

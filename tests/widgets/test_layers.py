@@ -5,12 +5,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import dask.array as da
+import h5py
 import numpy as np
 import pytest
+import tifffile
 import xarray as xr
 from napari.layers import Image
 
 from napari_hrtem_vae.errors import VideoShapeError
+from napari_hrtem_vae.io import open_video
 from napari_hrtem_vae.widgets.layers import (
     Axes,
     Placement,
@@ -26,6 +29,7 @@ from napari_hrtem_vae.widgets.layers import (
     video_axes,
     video_of,
 )
+from napari_hrtem_vae.widgets.readers import read_video
 
 PLAIN = np.zeros((5, 20, 30), np.uint8)
 
@@ -70,6 +74,49 @@ def test_complex_numbers_are_refused_with_a_sentence():
     layer = SimpleNamespace(name="wave", rgb=False, multiscale=False, data=np.zeros((5, 9, 9), np.complex64))
     with pytest.raises(VideoShapeError, match="complex"):
         video_axes(layer)
+
+
+def layer_of_folder(folder, numbers):
+    for number in numbers:
+        tifffile.imwrite(folder / f"f_{number:04d}.tif", np.full((20, 24), number, np.uint8))
+    ((data, options, _),) = read_video(str(folder))
+    return Image(data, **options)
+
+
+@pytest.mark.parametrize("frame_time", [1.0, 0.25])
+def test_missing_frames_leave_their_gap_in_time(tmp_path, frame_time):
+    numbers = [0, 1, 2, 3, 10, 11, 12, 13]
+    layer = layer_of_folder(tmp_path, numbers)
+    video = video_of(layer, pixel_size_nm=None, frame_time_s=frame_time)
+    np.testing.assert_allclose(video["time"], np.array(numbers) * frame_time)
+    assert video["time"].attrs["units"] == "s"
+    assert any("missing" in notice for notice in video.attrs["notices"])
+
+
+def test_gaps_scale_with_a_frame_time_that_is_typed_over_the_files():
+    times = {"time": [0.0, 0.5, 1.0, 4.0, 4.5], "frame_time_s": 0.5}
+    layer = Image(PLAIN, metadata={"hrtem_vae": times}, contrast_limits=(0, 1))
+    video = video_of(layer, pixel_size_nm=None, frame_time_s=0.1)
+    np.testing.assert_allclose(video["time"], [0, 0.1, 0.2, 0.8, 0.9])
+
+
+def test_times_of_another_number_of_frames_do_not_count():
+    note = {"time": [0.0, 1.0, 7.0], "frame_time_s": 1.0}
+    layer = Image(PLAIN, metadata={"hrtem_vae": note}, contrast_limits=(0, 1))
+    video = video_of(layer, pixel_size_nm=None, frame_time_s=1.0)
+    np.testing.assert_allclose(video["time"], np.arange(5))
+
+
+def test_a_video_of_a_layer_knows_its_file_and_dataset(tmp_path):
+    path = tmp_path / "run.h5"
+    with h5py.File(path, "w") as file:
+        file["big"] = np.zeros((6, 20, 24), np.uint8)
+        file["small"] = np.zeros((5, 10, 12), np.uint8)
+    ((data, options, _),) = read_video(str(path))
+    video = video_of(Image(data, **options), pixel_size_nm=None, frame_time_s=None)
+    opened = open_video(path)
+    assert opened.attrs["dataset"]
+    assert video.attrs == opened.attrs
 
 
 def test_opening_a_lazy_layer_reads_no_frame():

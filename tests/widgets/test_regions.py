@@ -54,13 +54,21 @@ def test_a_polygon_that_goes_in_leaves_its_notch_out():
     ("region", "site"),
     [
         (rectangle(1.2, 1.2, 1.4, 1.4), (1, 1)),
-        (rectangle(-9, -9, -8, -8), (0, 0)),
+        (rectangle(-0.4, 3.9, -0.1, 4.4), (0, 4)),
         (Region("r", "line", ((2, 3), (2, 3.2))), (2, 3)),
         (Region("r", "ellipse", ((2, 2), (2, 2), (2, 2), (2, 2))), (2, 2)),
     ],
 )
-def test_a_shape_without_sites_takes_the_nearest(region, site):
+def test_a_shape_smaller_than_a_site_takes_the_nearest(region, site):
     assert np.argwhere(region.sites(4, 5)).tolist() == [list(site)]
+
+
+@pytest.mark.parametrize("corner", [(-9, -9), (-1, 2), (1, 5), (4, 4)])
+def test_a_shape_beside_all_sites_has_none(corner):
+    y, x = corner
+    region = rectangle(y, x, y + 0.3, x + 0.3)
+    assert not region.sites(4, 5).any()
+    assert np.isnan(region_trace(field(ny=4, nx=5), region, 0)).all()
 
 
 def test_shapes_are_read_in_world_units():

@@ -126,6 +126,7 @@ def test_from_the_sample_to_a_saved_result(show, qtbot, tmp_path, width, height)
 
     path = tmp_path / "result.zarr"
     widget.save(path)
+    qtbot.waitUntil(lambda: not widget.saver.busy, timeout=20_000)
     other = show(width, height)
     other.open(path, plugin=PLUGIN)
     again = open_analyze(other)

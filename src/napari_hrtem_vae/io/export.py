@@ -63,7 +63,7 @@ def save_map_tiff(path: str | Path, map2d: np.ndarray | xr.DataArray, pixel_size
 
         tifffile.imwrite(target, np.ascontiguousarray(values, dtype=np.float32), **options)
 
-    _replace(Path(path), write)
+    replace_file(Path(path), write)
 
 
 def save_table_csv(path: str | Path, columns: Mapping[str, np.ndarray]) -> None:
@@ -94,11 +94,24 @@ def save_table_csv(path: str | Path, columns: Mapping[str, np.ndarray]) -> None:
             writer.writerow(columns)
             writer.writerows(zip(*(array.tolist() for array in arrays), strict=True))
 
-    _replace(Path(path), write)
+    replace_file(Path(path), write)
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a file beside `path`, then put it in its place."""
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, then put it in its place: `path` is never half a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file to make or replace.
+    write : callable
+        Takes the path, of the same suffix, that it is to write.
+
+    Raises
+    ------
+    ResultError
+        The folder is missing or write-protected, or the disk is full.
+    """
     aside = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         write(aside)

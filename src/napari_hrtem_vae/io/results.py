@@ -7,6 +7,9 @@ import json
 import os
 import shutil
 import socket
+import sys
+import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +50,39 @@ def open_result(path: str | Path) -> xr.Dataset:
         opened: xr.Dataset = xr.open_zarr(path, consolidated=False)
     except Exception as error:
         raise ResultError(f"{path.name} is damaged ({error}); run the analysis again.") from error
-    return opened
+    # A run that died while it cleared its scratch is finished all the same.
+    return opened.drop_vars("p", errors="ignore")
+
+
+def check_place(path: str | Path, *, resumable: bool = True) -> None:
+    """Refuse, before any work, a place where no result can be written; makes nothing.
+
+    Parameters
+    ----------
+    path : path
+        Of the store to be.
+    resumable : bool
+        Whether a store that a run left unfinished may lie there.
+
+    Raises
+    ------
+    ResultError
+        The place is taken, or its folder cannot be made or written.
+    """
+    path = Path(path)
+    with _disk_errors(path):
+        if path.exists() and not (resumable and _beside(path, "journal").exists()):
+            raise _taken(path)
+        folder = path.parent
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        # The permissions alone do not tell: of the superuser, of Windows, of file systems mounted read-only.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+def _taken(path: Path) -> ResultError:
+    return ResultError(f"{path} exists already; choose another name or delete it first.")
 
 
 def save_result(dataset: xr.Dataset, path: str | Path) -> Path:
@@ -59,11 +94,11 @@ def save_result(dataset: xr.Dataset, path: str | Path) -> Path:
         The place is taken, or cannot be written.
     """
     path = Path(path)
-    if path.exists():
-        raise ResultError(f"{path} exists already; choose another name or delete it first.")
     aside = _beside(path, "part")
     try:
         with _disk_errors(path):
+            if path.exists():
+                raise _taken(path)
             shutil.rmtree(aside, ignore_errors=True)
             _cleaned(dataset).to_zarr(aside, mode="w", zarr_format=3, consolidated=False)
             os.replace(aside, path)
@@ -111,6 +146,7 @@ class ResultStore:
     provenance: dict[str, Any]
     bands: list[tuple[int, int]]
     finished: set[int] = field(default_factory=set)
+    _locked: bool = field(default=False, init=False)
 
     @classmethod
     def create_or_resume(
@@ -128,24 +164,18 @@ class ResultStore:
         ResultError
             The place is taken by something else, another run is at work, or the disk is full.
         """
-        path = Path(path)
-        store = cls(path, provenance, bands)
-        if path.exists():
-            store._resume()
+        store = cls(Path(path), provenance, bands)
+        with _disk_errors(store.path):
+            store.path.parent.mkdir(parents=True, exist_ok=True)
             store._lock()
-            return store
-        need = sum(array.nbytes for array in template.variables.values())
-        with _disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(path.parent).free
-            if need > 2 * free:
-                raise ResultError(
-                    f"The result takes up to {need / 1e9:.1f} GB, and {path.parent} has {free / 1e9:.1f} GB; "
-                    "free space, choose another folder, or keep the maps alone."
-                )
-            template.to_zarr(path, mode="w-", zarr_format=3, consolidated=False, compute=False)
-            store._lock()
-            store._write_journal()
+            try:
+                if store.path.exists():
+                    store._resume()
+                else:
+                    store._create(template)
+            except BaseException:
+                store.release()
+                raise
         return store
 
     def write(self, block: xr.Dataset, region: dict[str, slice]) -> None:
@@ -162,29 +192,53 @@ class ResultStore:
             self._write_journal()
 
     def finish(self, extra: xr.Dataset, scratch: Iterable[str] = ()) -> None:
-        """Add what is known only at the end, drop what served until then, and close the journal."""
+        """Add what is known only at the end, close the journal, and drop what served until then."""
         with _disk_errors(self.path):
             extra.to_zarr(self.path, mode="a", zarr_format=3, consolidated=False)
+            # The journal goes first: with it, a store without its scratch could not be gone on with.
+            _beside(self.path, "journal").unlink(missing_ok=True)
             for name in scratch:
                 shutil.rmtree(self.path / name, ignore_errors=True)
-            _beside(self.path, "journal").unlink(missing_ok=True)
         self.release()
 
     def release(self) -> None:
         """Let another run have the store."""
-        with contextlib.suppress(OSError):
-            _beside(self.path, "lock").unlink(missing_ok=True)
+        if self._locked:
+            self._locked = False
+            with contextlib.suppress(OSError):
+                _beside(self.path, "lock").unlink(missing_ok=True)
+
+    def _create(self, template: xr.Dataset) -> None:
+        need = sum(array.nbytes for array in template.variables.values())
+        folder = self.path.parent
+        free = shutil.disk_usage(folder).free
+        if need > 2 * free:
+            raise ResultError(
+                f"The result takes up to {need / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB; "
+                "free space, choose another folder, or keep the maps alone."
+            )
+        # Made aside and renamed when its journal is there: half a store would block the place.
+        aside = _beside(self.path, "part")
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            template.to_zarr(aside, mode="w", zarr_format=3, consolidated=False, compute=False)
+            self._write_journal()
+            os.replace(aside, self.path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            for suffix in ("journal.part", "journal"):
+                with contextlib.suppress(OSError):
+                    _beside(self.path, suffix).unlink(missing_ok=True)
+            raise
 
     def _resume(self) -> None:
         journal = _beside(self.path, "journal")
         try:
             entries = json.loads(journal.read_text())
-            finished, provenance = {int(index) for index in entries["finished"]}, entries["provenance"]
+            finished, provenance = {int(index) for index in entries["finished"]}, dict(entries["provenance"])
             bands = [(int(first), int(last)) for first, last in entries["bands"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ResultError(
-                f"{self.path} exists already; choose another name or delete it first."
-            ) from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _taken(self.path) from error
         wanted = json.loads(json.dumps(self.provenance))
         differing = sorted(key for key in wanted if provenance.get(key) != wanted[key])
         if differing:
@@ -196,19 +250,12 @@ class ResultStore:
 
     def _lock(self) -> None:
         lock = _beside(self.path, "lock")
-        try:
-            host, process = lock.read_text().split()
-            if host == socket.gethostname() and not _alive(int(process)):
-                lock.unlink(missing_ok=True)
-        except (OSError, ValueError):
-            pass
-        try:
-            with lock.open("x") as file:
-                file.write(f"{socket.gethostname()} {os.getpid()}")
-        except FileExistsError as error:
+        self._locked = _take(lock) or (_set_aside_stale(lock) and _take(lock))
+        if not self._locked:
             raise ResultError(
-                f"Another run is writing to {self.path}; wait for it or choose another name."
-            ) from error
+                f"Another run is writing to {self.path}; wait for it or choose another name "
+                f"(if no such run exists, delete {lock})."
+            )
 
     def _write_journal(self) -> None:
         aside = _beside(self.path, "journal.part")
@@ -217,10 +264,50 @@ class ResultStore:
         os.replace(aside, _beside(self.path, "journal"))
 
 
-def _alive(process: int) -> bool:
-    if os.name == "nt":
-        # Signal 0 would end the process there; a stale lock is then removed by hand.
+def _take(lock: Path) -> bool:
+    """Make the lock file; False where it is already."""
+    try:
+        with lock.open("x") as file:
+            file.write(f"{socket.gethostname()} {os.getpid()}")
+    except FileExistsError:
+        return False
+    return True
+
+
+def _set_aside_stale(lock: Path) -> bool:
+    """Remove the lock of a run that is no more; False where the run may be at work."""
+    try:
+        content = lock.read_text()
+        if not content:
+            # A run writes its name right after it makes the lock; one without a name died in between.
+            time.sleep(0.2)
+            content = lock.read_text()
+        if content:
+            host, process = content.split()
+            if host != socket.gethostname() or _alive(int(process)):
+                return False
+    except FileNotFoundError:
         return True
+    except (ValueError, OverflowError):
+        return False
+    # Of several runs that find the lock stale, one alone can rename it.
+    aside = lock.with_name(f"{lock.name}.{os.getpid()}")
+    try:
+        os.replace(lock, aside)
+    except FileNotFoundError:
+        return True
+    if aside.read_text() != content:
+        # Another run took the stale lock over since it was read: this one is that run's.
+        os.replace(aside, lock)
+        return False
+    aside.unlink()
+    return True
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    if sys.platform == "win32":
+        return _alive_on_windows(process)
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -228,6 +315,24 @@ def _alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+if sys.platform == "win32":
+
+    def _alive_on_windows(process: int) -> bool:
+        # Signal 0 would end the process there.
+        import ctypes
+
+        query_limited_information, still_active, access_denied = 0x1000, 259, 5
+        system = ctypes.WinDLL("kernel32", use_last_error=True)
+        system.OpenProcess.restype = ctypes.c_void_p
+        handle = system.OpenProcess(query_limited_information, False, process)
+        if not handle:
+            return ctypes.get_last_error() == access_denied
+        code = ctypes.c_ulong()
+        told = system.GetExitCodeProcess(ctypes.c_void_p(handle), ctypes.byref(code))
+        system.CloseHandle(ctypes.c_void_p(handle))
+        return not told or code.value == still_active
 
 
 def plain_attributes(attributes: dict[str, Any]) -> dict[str, Any]:

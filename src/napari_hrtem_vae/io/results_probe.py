@@ -16,7 +16,7 @@ def is_result_store(path: str | Path) -> bool:
     for name, nested in (("zarr.json", True), (".zattrs", False)):
         try:
             content = json.loads((Path(path) / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         attributes = content.get("attributes") if nested and isinstance(content, dict) else content
         if isinstance(attributes, dict) and RESULT_KEY in attributes:

@@ -14,6 +14,9 @@ from .frames import as_dask, reason
 from .results_probe import is_result_store
 from .units import to_nm, to_s
 
+# A time coordinate is read in full to find gaps, up to this many values.
+_LONGEST = 10_000_000
+
 
 def zarr_candidates(path: Path) -> list[Candidate]:
     """The arrays of a zarr store that may be a video: "video" first where there is one, level 0 of OME-Zarr.
@@ -64,7 +67,10 @@ def _array(path: Path, array: Any, name: str, parent: Any) -> Candidate:
     candidate = Candidate(name, _dask(array))
     dims = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS")
     if dims and len(dims) == array.ndim and not any(dim is None for dim in dims):
-        candidate.axes = [_coordinate(str(dim), parent) for dim in dims]
+        candidate.axes = [
+            _coordinate(str(dim), parent, length, candidate.notices)
+            for dim, length in zip(dims, array.shape, strict=True)
+        ]
         order = _labelled_order([axis.name for axis in candidate.axes])
         if order is not None:
             candidate.data = candidate.data.transpose(order)
@@ -86,15 +92,31 @@ def _labelled_order(names: list[str]) -> list[int] | None:
     return [*rest, names.index("y"), names.index("x")]
 
 
-def _coordinate(dim: str, parent: Any) -> Axis:
-    """The axis `dim` with the spacing and unit of the coordinate beside the array."""
+def _coordinate(dim: str, parent: Any, length: int, notices: list[str]) -> Axis:
+    """The axis `dim` of `length` values with the spacing and unit of the coordinate beside the array."""
     if parent is None or dim not in parent or getattr(parent[dim], "ndim", 0) != 1:
         return Axis(dim)
     coordinate = parent[dim]
+    if coordinate.shape[0] != length:
+        notices.append(
+            f"The coordinate {dim} has {coordinate.shape[0]} values where the video has {length}; "
+            "it was not used."
+        )
+        return Axis(dim)
     unit = coordinate.attrs.get("units")
-    if coordinate.shape[0] < 2 or coordinate.dtype.kind not in "iuf":
+    if length < 2 or coordinate.dtype.kind not in "iuf":
         return Axis(dim, None, unit)
-    return Axis(dim, abs(float(np.median(np.diff(coordinate[:].astype(float))))), unit)
+    step = _spacing(coordinate)
+    return Axis(dim, step if np.isfinite(step) else None, unit)
+
+
+def _spacing(coordinate: Any) -> float:
+    """Distance of neighbouring values, from the first two and the last; of uneven ones the median."""
+    (first, second), (last,) = coordinate[:2].astype(float), coordinate[-1:].astype(float)
+    step, count = second - first, coordinate.shape[0] - 1
+    if abs(last - first - count * step) <= 0.01 * abs(step) or count >= _LONGEST:
+        return float(abs(last - first) / count)
+    return float(np.median(np.abs(np.diff(coordinate[:].astype(float)))))
 
 
 def _uneven_times(candidate: Candidate, parent: Any) -> None:
@@ -103,8 +125,10 @@ def _uneven_times(candidate: Candidate, parent: Any) -> None:
     if parent is None or "time" not in parent or candidate.data.ndim != 3 or not candidate.axes:
         return
     times = parent["time"]
+    if getattr(times, "ndim", 0) != 1 or times.dtype.kind not in "iuf":
+        return
     step = step or to_s(candidate.axes[0].scale, candidate.axes[0].unit)
-    if step is None or times.ndim != 1 or times.shape[0] != candidate.data.shape[0]:
+    if step is None or times.shape[0] != candidate.data.shape[0] or times.shape[0] > _LONGEST:
         return
     seconds = [to_s(1.0, times.attrs.get("units"))]
     if seconds[0] is None:

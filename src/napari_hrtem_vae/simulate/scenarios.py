@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +62,20 @@ class ScenarioParameters:
             value = getattr(self, name)
             if not (isinstance(value, int) and 1 <= value <= 100_000):
                 raise ParameterError(f"{name} is {value!r}; give a whole number from 1 to 100000.")
-        for name in ("dose_e_per_px", "period_px", "pixel_size_nm", "frame_time_s"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(f"{name} is {getattr(self, name)!r}; give a number above 0.")
+        if not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise ParameterError(f"seed is {self.seed!r}; give a whole number, 0 or more.")
+        for name, least, most in (
+            ("dose_e_per_px", 1e-6, 1e6),
+            ("period_px", 2, 1000),
+            ("pixel_size_nm", 1e-6, 1e6),
+            ("frame_time_s", 1e-12, 1e6),
+            ("contrast", 0, 10),
+            ("jitter_px", 0, _MARGIN),
+            ("flicker", 0, 1),
+        ):
+            value = getattr(self, name)
+            if not (isinstance(value, Real) and least <= value <= most):
+                raise ParameterError(f"{name} is {value!r}; give a number from {least:g} to {most:g}.")
 
 
 @dataclass(frozen=True)
@@ -132,17 +144,18 @@ def simulate_steps(scenario: str, parameters: ScenarioParameters) -> Steps[xr.Da
     Raises
     ------
     ParameterError
-        No such scenario.
+        No such scenario, or the video is larger than half of the memory that is free.
     """
     if scenario not in SCENARIOS:
         raise ParameterError(f"There is no scenario {scenario}; give one of {', '.join(SCENARIOS)}.")
     p = parameters
+    _check_memory(p)
     rng = np.random.default_rng(p.seed)
     wide = (p.rows + 2 * _MARGIN, p.columns + 2 * _MARGIN)
     support = film(rng, wide, 2.5 * p.period_px / 20, 0.03)
     phases = rng.uniform(0, 2 * np.pi, (8, 2)).astype(np.float32)
     shifts = rng.normal(0, p.jitter_px, (p.frames, 2))
-    beam = 1 + p.flicker * rng.standard_normal(p.frames)
+    beam = np.maximum(1 + p.flicker * rng.standard_normal(p.frames), 0)
     y, x = np.mgrid[: p.rows, : p.columns].astype(np.float32)
     video = np.empty((p.frames, p.rows, p.columns), np.uint16)
     presence: list[NDArray[np.bool_]] = []
@@ -170,6 +183,20 @@ def simulate_steps(scenario: str, parameters: ScenarioParameters) -> Steps[xr.Da
         angles.append([grain.angle_deg for grain in grains])
         areas.append([float(envelope.sum()) * p.pixel_size_nm**2 for envelope in envelopes])
     return _dataset(scenario, p, video, np.stack(presence), np.array(angles), np.array(areas), shifts)
+
+
+def _check_memory(p: ScenarioParameters) -> None:
+    """Refuse a video that would not fit, before memory is taken."""
+    from ..io.memory import memory_budget
+
+    # A pixel of the video takes two bytes, and two for each of two crystals; one at work about 200.
+    need = p.rows * p.columns * (p.frames * 6 + 200)
+    half = 2 * memory_budget()
+    if need > half:
+        raise ParameterError(
+            f"A video of {p.frames} frames of {p.rows} × {p.columns} px takes {need / 1e9:.1f} GB here, "
+            f"over half of the free memory ({half / 1e9:.1f} GB); give fewer frames, rows or columns."
+        )
 
 
 def _dataset(
@@ -236,9 +263,11 @@ def save_simulation(dataset: xr.Dataset, path: str | Path) -> tuple[Path, Path]:
     ResultError
         A place is taken, or cannot be written.
     """
-    from ..io.results import save_result
+    from ..io.results import check_place, save_result
 
     truth = truth_path(path)
+    for place in (path, truth):
+        check_place(place, resumable=False)
     chunked = dataset[["video"]].chunk(time=10, y=-1, x=-1)
     chunked.attrs = {**dataset.attrs}
     return save_result(chunked, path), save_result(dataset.drop_vars("video").chunk(), truth)

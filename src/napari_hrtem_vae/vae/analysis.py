@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..io.results import ResultStore, plain_attributes
+from ..io.open import open_video
+from ..io.results import ResultStore, check_place, plain_attributes
 from ..io.results_probe import RESULT_KEY
 from ..progress import Progress, Steps, relabel, run
 from ..video.geometry import SiteGrid
-from .card import ModelCard
+from .card import DEFAULT_MODEL, ModelCard
 from .hotspots import find_hotspots
 from .model import Model, load_model
 from .parameters import AnalyzeParameters
+from .reading import CHUNK_BYTES, read_frames
 from .statistics import Double, maps_dataset, raw_maps_steps
-from .walk import CHUNK_BYTES, Walk, plan_steps, site_grid
+from .walk import Walk, plan_steps, site_grid
 
 Float = NDArray[np.float32]
 _RAW_MAPS = ("variance", "spearman", "time_correlated_variance")
@@ -35,6 +38,7 @@ def encode_steps(
 ) -> Steps[xr.DataArray]:
     """Encode every site of every frame; yields progress by the batch and returns what `encode` does."""
     plan = yield from plan_steps(video, model, parameters, one_pass)
+    plan.check_field_fits()
     field = np.empty((len(video), *plan.grid.shape, model.card.latents), np.float32)
     for band in range(len(plan.bands)):
         yield from plan.encode_band_steps(band, field[:, slice(*plan.bands[band])])
@@ -44,7 +48,7 @@ def encode_steps(
 
 
 def encode(
-    video: xr.DataArray, model: Model | str, *, step: int | None = None, **options: Any
+    video: xr.DataArray | NDArray[Any], model: Model | str, *, step: int | None = None, **options: Any
 ) -> xr.DataArray:
     """Latent field of a video.
 
@@ -69,27 +73,27 @@ def encode(
     ------
     VideoShapeError, ParameterError, ModelPartError, DeviceError
     """
+    video = video if isinstance(video, xr.DataArray) else open_video(video)
     model = load_model(model) if isinstance(model, str | Path) else model
-    return run(encode_steps(video, model, AnalyzeParameters(step=step or model.card.step, **options)))
+    return run(encode_steps(video, model, _parameters(model, step, options)))
 
 
 def analyze(
-    video: xr.DataArray | str | Path,
-    model: Model | str = "pbs-64-fast",
+    video: xr.DataArray | NDArray[Any] | str | Path,
+    model: Model | str = DEFAULT_MODEL,
     *,
     step: int | None = None,
     store: str | Path | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Latent field, maps and hotspots of a video; see `analyze_steps`."""
-    if isinstance(video, str | Path):
-        from ..io import open_video
-
-        video = open_video(video)
+    video = video if isinstance(video, xr.DataArray) else open_video(video)
     model = load_model(model) if isinstance(model, str | Path) else model
-    return run(
-        analyze_steps(video, model, AnalyzeParameters(step=step or model.card.step, **options), store=store)
-    )
+    return run(analyze_steps(video, model, _parameters(model, step, options), store=store))
+
+
+def _parameters(model: Model, step: int | None, options: dict[str, Any]) -> AnalyzeParameters:
+    return AnalyzeParameters(step=model.card.step if step is None else step, **options)
 
 
 def analyze_steps(
@@ -115,6 +119,8 @@ def analyze_steps(
     ------
     VideoShapeError, ModelPartError, DeviceError, ResultError
     """
+    if store is not None:
+        check_place(store)
     plan = yield from plan_steps(video, model, parameters, one_pass=True)
     grid, card = plan.grid, model.card
     coords = _coordinates(video, grid, card.latents)
@@ -154,12 +160,11 @@ def analyze_steps(
                     found, p[rows], {name: band[name] for name in ("y", "x", "latent")}, active
                 )
             if written is not None:
-                part = xr.Dataset({name: band[name] for name in _RAW_MAPS if name in band})
-                if not still:
-                    part["p"] = (plan.dims[1:], p[rows])
                 if parameters.keep_field or still:
                     yield from _write_field_steps(written, plan, rows, block)
-                written.write(part, {"y": rows})
+                if not still:
+                    part = band[list(_RAW_MAPS)].assign(p=(plan.dims[1:], p[rows]))
+                    written.write(part, {"y": rows})
                 written.note(index)
             yield plan.progress(finished=None if still else band)
         result = xr.Dataset(coords=coords)
@@ -211,6 +216,8 @@ def _attributes(
         {
             RESULT_KEY: "analysis",
             "source": str(video.attrs.get("source", "array")),
+            "dataset": video.attrs.get("dataset"),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "pixel_size_nm": video.attrs.get("pixel_size_nm"),
             "frame_time_s": video.attrs.get("frame_time_s"),
             "model": model.card.name,
@@ -227,14 +234,17 @@ def _attributes(
 def _provenance(
     video: xr.DataArray, model: Model, parameters: AnalyzeParameters, plan: Walk
 ) -> dict[str, Any]:
-    ends = np.asarray(video[[0, -1]].data)
+    ends = [read_frames(video, slice(frame, frame + 1)).tobytes() for frame in (0, len(video) - 1)]
+    digest = hashlib.sha256(f"{video.shape} {video.dtype}".encode() + b"".join(ends))
+    digest.update(plan.statistics.mean.tobytes())
     result_parameters = {
         key: value for key, value in asdict(parameters).items() if key not in ("device", "memory_gb")
     }
     return {
-        "video": hashlib.sha256(f"{video.shape} {video.dtype}".encode() + ends.tobytes()).hexdigest()[:16],
+        "video": digest.hexdigest()[:16],
+        "source": str(video.attrs.get("source", "array")),
         "pixel size": video.attrs.get("pixel_size_nm"),
-        "model": model.checksum or model.card.name,
+        "model": model.checksum,
         "parameters": result_parameters,
         "version": version("napari-hrtem-vae"),
     }

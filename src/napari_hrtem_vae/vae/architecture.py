@@ -10,12 +10,27 @@ from ..errors import ModelFileError, ParameterError
 
 ACTIVATIONS = ("relu", "silu")
 # A model file is untrusted: beyond these sizes no network is built from it.
-_LARGEST = {"filters": 1024, "kernel": 64, "stride": 16, "units": 65536, "window": 1024, "latents": 4096}
+_LARGEST = {
+    "filters": 1024,
+    "kernel": 64,
+    "stride": 16,
+    "units": 65536,
+    "window": 1024,
+    "latents": 4096,
+    "layers": 64,
+}
 
 
 def _check(name: str, value: Any, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ParameterError(f"{name} is {value!r}; give a whole number from {low} to {high}.")
+
+
+def _check_convolutions(part: str, convolutions: tuple[Convolution, ...]) -> None:
+    if not 1 <= len(convolutions) <= _LARGEST["layers"]:
+        raise ParameterError(
+            f"The {part} has {len(convolutions)} convolutions; give 1 to {_LARGEST['layers']}."
+        )
 
 
 @dataclass(frozen=True)
@@ -62,8 +77,15 @@ class EncoderLayers:
     epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
+        _check_convolutions("encoder", self.convolutions)
         for width in self.dense:
             _check("dense", width, 1, _LARGEST["units"])
+        if not isinstance(self.batch_normalisation, bool):
+            raise ParameterError(f"batch_normalisation is {self.batch_normalisation!r}; give true or false.")
+        if isinstance(self.epsilon, bool) or not isinstance(self.epsilon, int | float):
+            raise ParameterError(f"epsilon is {self.epsilon!r}; give a number above 0.")
+        if not 0 < self.epsilon < 1:
+            raise ParameterError(f"epsilon is {self.epsilon!r}; give a number above 0 and below 1.")
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,7 @@ class DecoderLayers:
     convolutions: tuple[Convolution, ...]
 
     def __post_init__(self) -> None:
+        _check_convolutions("decoder", self.convolutions)
         _check("grid", self.grid, 1, _LARGEST["window"])
         _check("channels", self.channels, 1, _LARGEST["filters"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -88,18 +89,34 @@ class ModelCard:
             data = dict(entries)
             data["architecture"] = Architecture.from_dict(data["architecture"])
             card = cls(**data)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelFileError(f"The model card cannot be read ({error}).") from error
-        numbers = (card.smoothing_px, card.step, card.pixel_size_nm or 1, card.period_px or 1)
+        sizes = [size for size in (card.pixel_size_nm, card.period_px) if size is not None]
         if (
             card.scaling not in ("video", "window")
-            or not all(isinstance(number, int | float) and number >= 0 for number in numbers)
+            or not all(
+                isinstance(text, str) for text in (card.name, card.material, card.licence, card.summary)
+            )
+            or not all(_is_number(size) and size > 0 for size in sizes)
+            or not (_is_number(card.smoothing_px) and 0 <= card.smoothing_px <= card.window)
+            or not (type(card.step) is int and 0 < card.step <= 4096)
             or not isinstance(card.training, dict)
-            or not 0 < card.step <= 4096
-            or card.smoothing_px > card.window
         ):
             raise ModelFileError("The model card has a scaling, a size or a record out of range.")
+        variances = card.training.get("variances")
+        if variances is not None and not (
+            isinstance(variances, list)
+            and len(variances) == card.latents
+            and all(_is_number(variance) and variance >= 0 for variance in variances)
+        ):
+            raise ModelFileError(
+                f"The model card's record of training wants {card.latents} variances, one per latent."
+            )
         return card
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_card(path: str | Path) -> ModelCard:
@@ -120,7 +137,7 @@ def read_card(path: str | Path) -> ModelCard:
         text = metadata["hrtem_vae_card"]
     except FileNotFoundError as error:
         raise ModelFileError(f"There is no model file {path}; check the path.") from error
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
         raise ModelFileError(
             f"{path.name} is damaged or no model file of this program; "
             "choose a .safetensors made by 'hrtem-vae train'."

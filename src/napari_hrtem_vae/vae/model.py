@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 from pathlib import Path
 
@@ -39,7 +39,17 @@ class Model:
     def __init__(self, card: ModelCard, network: Network, checksum: str = "") -> None:
         self.card = card
         self.network = network.eval().requires_grad_(False)
-        self.checksum = checksum
+        self._checksum = checksum
+
+    @property
+    def checksum(self) -> str:
+        """Of the file, or of the weights of a model that was not saved; 16 hexadecimal digits."""
+        if not self._checksum:
+            digest = hashlib.sha256()
+            for tensor in self.network.state_dict().values():
+                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+            self._checksum = digest.hexdigest()[:16]
+        return self._checksum
 
     @property
     def encoder(self) -> Encoder:
@@ -201,12 +211,5 @@ def load_model(name_or_path: str | Path) -> Model:
 
 
 def _checksum(path: Path) -> str:
-    import hashlib
-
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def card_text(card: ModelCard) -> str:
-    """The card as indented JSON, for people."""
-    return json.dumps(json.loads(card.to_json()), indent=2)

@@ -44,6 +44,12 @@ class AnalyzeParameters:
         "range for the whole video.",
         choices=SCALINGS,
     )
+    level_beam: bool = _described(
+        True,
+        "Level the beam",
+        "Divide each frame by its mean (with one range for the video): a beam that flickers or fades is no "
+        "change of the sample.",
+    )
     zoom: float | None = _described(
         None,
         "Zoom",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,14 +14,18 @@ from torch import Tensor
 from ..errors import VideoShapeError
 from ..progress import Progress, Steps
 from ..video.geometry import SiteGrid
-from ..video.outliers import GreyLevels, clip_published, grey_levels, replace_outliers
+from ..video.outliers import GreyLevels, bright_share, clip_published, grey_levels, replace_outliers
 from ..video.resampling import axis_operator, gaussian_taps, input_range, mirrored
 from ..video.scaling import grey_range
 from .card import ModelCard
 from .parameters import AnalyzeParameters
+from .reading import CHUNK_BYTES, read_ahead, read_frames
 
 Float = NDArray[np.float32]
 _SAMPLE_FRAMES = 8
+_BRIGHT_SHARE = 0.01
+_STRONGEST_FLICKER = 2.0
+_NOTHING_TO_SEE = "Every frame is constant or holds NaN; choose a video with a picture in it."
 _OPERATOR_BLOCK = 128
 
 
@@ -100,31 +104,60 @@ class AxisSmoothing:
 
 @dataclass(frozen=True)
 class FrameStatistics:
-    """Mean and standard deviation of each whole frame, and which frames can be used.
+    """What is known of each whole frame, whichever rows of it are looked at.
 
     Parameters
     ----------
     mean, deviation : ndarray (frames,)
     usable : ndarray (frames,), bool
         All pixels are numbers and not all are equal.
+    bright : ndarray (frames,), bool
+        More than one pixel in a hundred lies far above the video's median: an object, not x-rays.
     """
 
     mean: Float
     deviation: Float
     usable: NDArray[np.bool_]
+    bright: NDArray[np.bool_]
 
     def of(self, frames: slice) -> FrameStatistics:
         """Those of some frames."""
-        return FrameStatistics(self.mean[frames], self.deviation[frames], self.usable[frames])
+        return FrameStatistics(
+            self.mean[frames], self.deviation[frames], self.usable[frames], self.bright[frames]
+        )
 
 
-def frame_statistics(frames: Float) -> FrameStatistics:
+def frame_statistics(frames: Float, levels: GreyLevels) -> FrameStatistics:
     """Statistics of frames (n, y, x)."""
     flat = frames.reshape(len(frames), -1)
     with np.errstate(invalid="ignore", over="ignore"):
         mean = flat.mean(1, dtype=np.float64).astype(np.float32)
         deviation = flat.std(1, dtype=np.float64).astype(np.float32)
-    return FrameStatistics(mean, deviation, np.isfinite(deviation) & (deviation > 0))
+    usable = np.isfinite(deviation) & (deviation > 0)
+    return FrameStatistics(mean, deviation, usable, bright_share(frames, levels) > _BRIGHT_SHARE)
+
+
+def frame_statistics_steps(video: xr.DataArray, levels: GreyLevels) -> Steps[FrameStatistics]:
+    """Statistics of every frame; reads the video once.
+
+    Raises
+    ------
+    VideoShapeError
+        No frame can be used.
+    """
+    parts: list[FrameStatistics] = []
+    count = max(1, CHUNK_BYTES // (4 * video[0].size))
+    done = 0
+    for chunk in read_ahead(video, count):
+        yield Progress(done, len(video), "Checking the frames")
+        if chunk is not None:
+            parts.append(frame_statistics(chunk[1], levels))
+            done += len(chunk[1])
+    columns = zip(*((part.mean, part.deviation, part.usable, part.bright) for part in parts), strict=True)
+    statistics = FrameStatistics(*(np.concatenate(column) for column in columns))
+    if not statistics.usable.any():
+        raise VideoShapeError(_NOTHING_TO_SEE)
+    return statistics
 
 
 @dataclass(frozen=True)
@@ -141,6 +174,9 @@ class Preprocessing:
         "robust", "published" or "off".
     levels : GreyLevels
         Of the video, for "robust".
+    beam : float or None
+        Mean of the video, to which each frame's mean is brought; None leaves the frames as bright as
+        they are.
     grey : tuple of float or None
         What becomes 0 and 1; None where each window has its own.
     """
@@ -149,7 +185,8 @@ class Preprocessing:
     smoothing_px: float
     outliers: str
     levels: GreyLevels
-    grey: tuple[float, float] | None
+    beam: float | None = None
+    grey: tuple[float, float] | None = None
 
     def band(self, first_row: int, last_row: int, device: torch.device) -> Band:
         """What turns the frames' rows into the rows of sites [first_row, last_row)."""
@@ -189,11 +226,16 @@ class Band:
         """
         p = self.preprocessing
         frames[~statistics.usable] = 0
-        if p.outliers == "robust":
+        if p.outliers == "robust" and not statistics.bright.any():
             frames = replace_outliers(frames, p.levels)
+        elif p.outliers == "robust":
+            frames[~statistics.bright] = replace_outliers(frames[~statistics.bright], p.levels)
         elif p.outliers == "published":
             frames = clip_published(frames, statistics.mean, statistics.deviation)
         x = torch.from_numpy(frames[:, self._inner]).to(self.device)
+        if p.beam is not None:
+            gain = np.where(statistics.usable, p.beam / statistics.mean, 1).astype(np.float32)
+            x = x * torch.from_numpy(gain)[:, None, None].to(self.device)
         # Rows are cut to the band before columns are mixed: the cheaper order.
         for axis in self.axes:
             x = axis(x)
@@ -205,43 +247,53 @@ class Band:
 
 def prepare_steps(
     video: xr.DataArray, card: ModelCard, parameters: AnalyzeParameters, grid: SiteGrid
-) -> Steps[Preprocessing]:
-    """Find grey levels and grey range of a video from a few of its frames.
+) -> Steps[tuple[Preprocessing, FrameStatistics]]:
+    """Find what every band needs to know of the whole video: grey levels, frame statistics, grey range.
 
     Raises
     ------
     VideoShapeError
-        None of these frames holds numbers that differ.
+        No frame holds numbers that differ.
+    VideoFileError
+        Frames cannot be read.
     """
-    scaling = card.scaling if parameters.scaling == "model" else parameters.scaling
     picks = np.unique(np.linspace(0, len(video) - 1, _SAMPLE_FRAMES).round().astype(int))
-    frames: list[Float] = []
-    statistics: list[FrameStatistics] = []
-    for done, pick in enumerate(picks):
-        yield Progress(done, len(picks), "Looking at the video")
-        frame = np.array(video[pick : pick + 1], np.float32)
-        found = frame_statistics(frame)
-        if found.usable[0]:
-            frames.append(frame)
-            statistics.append(found)
-    if not frames:
-        raise VideoShapeError(
-            "The frames looked at are constant or hold values that are no numbers (NaN); "
-            "choose a video with a picture in it."
-        )
-    levels = grey_levels(np.concatenate([frame[:, ::2, ::2] for frame in frames]))
-    preprocessing = Preprocessing(grid, card.smoothing_px, parameters.outliers, levels, None)
+    sparse_frames: list[Float] = []
+    for pick in picks:
+        yield Progress(len(sparse_frames), len(picks), "Looking at the video")
+        sparse_frames.append(read_frames(video, slice(pick, pick + 1))[0, ::4, ::4].copy())
+    levels = grey_levels(np.stack(sparse_frames))
+    statistics = yield from frame_statistics_steps(video, levels)
+    scaling = card.scaling if parameters.scaling == "model" else parameters.scaling
+    preprocessing = Preprocessing(grid, card.smoothing_px, parameters.outliers, levels)
     if scaling == "window":
-        return preprocessing
+        return preprocessing, statistics
+    if parameters.level_beam:
+        preprocessing = replace(preprocessing, beam=_beam(statistics))
     whole = Band(preprocessing, 0, grid.enlarged[0], torch.device("cpu"))
     seen: list[Float] = []
-    for frame, found in zip(frames, statistics, strict=True):
-        yield Progress(len(seen), len(frames), "Finding the grey range")
-        seen.append(whole(frame, found)[:, ::2, ::2].numpy().ravel())
+    for pick in (
+        picks[statistics.usable[picks]] if statistics.usable[picks].any() else _first_usable(statistics)
+    ):
+        yield Progress(len(seen), len(picks), "Finding the grey range")
+        frame = slice(int(pick), int(pick) + 1)
+        prepared = whole(read_frames(video, frame, whole.rows), statistics.of(frame))
+        seen.append(prepared[:, ::2, ::2].numpy().ravel())
     low, high = grey_range(np.concatenate(seen))
     if not high > low:
         raise VideoShapeError(
             "The video has one grey value almost everywhere; "
             "choose 'window' scaling or a video with a picture in it."
         )
-    return Preprocessing(grid, card.smoothing_px, parameters.outliers, levels, (low, high))
+    return replace(preprocessing, grey=(low, high)), statistics
+
+
+def _first_usable(statistics: FrameStatistics) -> NDArray[np.intp]:
+    return np.flatnonzero(statistics.usable)[:1]
+
+
+def _beam(statistics: FrameStatistics) -> float | None:
+    """Mean of the frames' means; None where a ratio of means says nothing of the beam (offsets, signs)."""
+    means = statistics.mean[statistics.usable]
+    plausible = means.min() > 0 and means.max() < _STRONGEST_FLICKER * means.min()
+    return float(means.mean(dtype=np.float64)) if plausible else None

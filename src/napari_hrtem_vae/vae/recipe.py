@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ..errors import ParameterError
 from .architecture import ARCHITECTURES
+
+_LARGEST_DOSE = 1e6
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dose_e_per_px", tuple(float(dose) for dose in self.dose_e_per_px))
+        if not isinstance(self.name, str) or not self.name:
+            raise ParameterError(f"name is {self.name!r}; give a word.")
         for name, allowed in (
             ("architecture", tuple(ARCHITECTURES)),
             ("scaling", ("video", "window")),
@@ -67,16 +71,38 @@ class Recipe:
         ):
             if getattr(self, name) not in allowed:
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}.")
-        for name in ("epochs", "batch", "segments"):
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) > 0):
-                raise ParameterError(f"{name} is {getattr(self, name)!r}; give a whole number above 0.")
-        for name in ("beta", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(f"{name} is {getattr(self, name)!r}; give a number above 0.")
-        if not self.smoothing_px >= 0:
-            raise ParameterError(f"smoothing_px is {self.smoothing_px!r}; give 0 or more.")
-        if len(self.dose_e_per_px) != 2 or not 0 < self.dose_e_per_px[0] <= self.dose_e_per_px[1]:
-            raise ParameterError(f"dose_e_per_px is {self.dose_e_per_px!r}; give two doses, the lower first.")
+        for name, least, most in (
+            ("epochs", 1, 100_000),
+            ("warmup_epochs", 0, 100_000),
+            ("batch", 1, 65_536),
+            ("segments", 1, 10_000_000),
+            ("seed", 0, 2**32 - 1),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise ParameterError(f"{name} is {value!r}; give a whole number from {least} to {most}.")
+        for name, largest in (("beta", 1e6), ("learning_rate", 1.0)):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 < value <= largest:
+                raise ParameterError(f"{name} is {value!r}; give a number above 0, at most {largest:g}.")
+        window = ARCHITECTURES[self.architecture]().window
+        if not _is_number(self.smoothing_px) or not 0 <= self.smoothing_px <= window:
+            raise ParameterError(f"smoothing_px is {self.smoothing_px!r}; give a number from 0 to {window}.")
+        doses = self.dose_e_per_px
+        if (
+            not isinstance(doses, list | tuple)
+            or len(doses) != 2
+            or not all(_is_number(dose) for dose in doses)
+            or not 0 < doses[0] <= doses[1] <= _LARGEST_DOSE
+        ):
+            raise ParameterError(
+                f"dose_e_per_px is {doses!r}; give two doses up to {_LARGEST_DOSE:g}, the lower first."
+            )
+        object.__setattr__(self, "dose_e_per_px", (float(doses[0]), float(doses[1])))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -93,8 +119,13 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         names = ", ".join(recipe_names())
         raise ParameterError(f"There is no recipe {name_or_path}; give a YAML file or one of {names}.")
     try:
-        entries = yaml.safe_load(path.read_text() if path.is_file() else shipped.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = (path if path.is_file() else shipped).read_text(encoding="utf-8")
+        entries = yaml.safe_load(text)
+    except OSError as error:
+        raise ParameterError(
+            f"The recipe {name_or_path} cannot be read ({error.strerror or error}); check its permissions."
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParameterError(f"The recipe {name_or_path} is not YAML; see docs/models.md for one.") from error
     known = {entry.name for entry in fields(Recipe)}
     if not isinstance(entries, dict) or set(entries) - known:

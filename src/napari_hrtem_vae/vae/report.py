@@ -37,8 +37,7 @@ def write_report(result: xr.Dataset, folder: str | Path) -> list[Path]:
         written: list[Path] = []
         if "change" not in result:
             return written
-        spacing = float(result["y"][1] - result["y"][0]) if len(result["y"]) > 1 else None
-        pixel_nm = spacing if result["y"].attrs.get("units") == "nm" else None
+        pixel_nm = _spacings(result)[0] if result["y"].attrs.get("units") == "nm" else None
         order = order_latents(result)
         for name, values in [("change", result["change"])] + [
             (f"z{latent}-time-correlated-variance", result["time_correlated_variance"][..., latent])
@@ -74,8 +73,19 @@ def _maps_figure(result: xr.Dataset, order: np.ndarray[tuple[int], np.dtype[np.i
 
 
 def _extent(result: xr.Dataset) -> tuple[float, float, float, float]:
+    """Outer edges of the picture: left, right, bottom, top; a site reaches half a step beyond its centre."""
     y, x = result["y"].values, result["x"].values
-    return float(x[0]), float(x[-1]), float(y[-1]), float(y[0])
+    half_y, half_x = (0.5 * (spacing or 1.0) for spacing in _spacings(result))
+    return float(x[0] - half_x), float(x[-1] + half_x), float(y[-1] + half_y), float(y[0] - half_y)
+
+
+def _spacings(result: xr.Dataset) -> tuple[float | None, float | None]:
+    """Distance of neighbouring sites along y and x; a single row or column borrows the other's."""
+    along_y, along_x = (
+        float(axis[1] - axis[0]) if len(axis) > 1 else None
+        for axis in (result["y"].values, result["x"].values)
+    )
+    return along_y or along_x, along_x or along_y
 
 
 def _write_traces(result: xr.Dataset, folder: Path, latent: int) -> list[Path]:

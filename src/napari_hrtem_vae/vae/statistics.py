@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -20,23 +22,26 @@ _SMALLEST_P = 1e-300
 MAP_NAMES = ("variance", "spearman", "time_correlated_variance", "significance")
 
 
-def rank_statistics(series: Float) -> tuple[Float, Float, Double]:
+def rank_statistics(series: Float, per_site: int = 1) -> tuple[Float, Float, Double]:
     """Variance, Spearman's ρ against time, and its p-value; see `rank_statistics_steps`."""
-    return run(rank_statistics_steps(series))
+    return run(rank_statistics_steps(series, per_site))
 
 
-def rank_statistics_steps(series: Float) -> Steps[tuple[Float, Float, Double]]:
+def rank_statistics_steps(series: Float, per_site: int = 1) -> Steps[tuple[Float, Float, Double]]:
     """Variance, Spearman's ρ against time, and the p-value of ρ, of every series.
 
     Ties get their mean rank. A constant series has no rank correlation: ρ and p are NaN.
     The p-value is two-sided, of Student's t with an effective number of frames
     n (1 − φ) / (1 + φ), φ the lag-one autocorrelation of the ranks without their trend, its bias
-    in short series corrected and not below 0.
+    in short series corrected and not below 0. Where a site has several series, φ is not below their
+    mean either: one short series alone tells its own memory badly.
 
     Parameters
     ----------
     series : ndarray (frames, n)
-        All finite.
+        All finite; the series of one site follow each other.
+    per_site : int
+        Series of one site.
 
     Returns
     -------
@@ -51,17 +56,17 @@ def rank_statistics_steps(series: Float) -> Steps[tuple[Float, Float, Double]]:
     frames, count = series.shape
     variance, rho = np.empty(count, np.float32), np.empty(count, np.float32)
     p = np.empty(count)
-    several = max(1, _VALUES_AT_ONCE // frames)
+    several = max(1, _VALUES_AT_ONCE // (frames * per_site)) * per_site
     for start in range(0, count, several):
         yield Progress(start, count, "Ranking")
         block = np.s_[start : start + several]
         variance[block], rho[block], p[block] = _rank_statistics_of_block(
-            np.ascontiguousarray(series[:, block].T)
+            np.ascontiguousarray(series[:, block].T), per_site
         )
     return variance, rho, p
 
 
-def _rank_statistics_of_block(series: Float) -> tuple[Float, Float, Double]:
+def _rank_statistics_of_block(series: Float, per_site: int) -> tuple[Float, Float, Double]:
     """The same for (n, frames)."""
     frames = series.shape[1]
     variance = series.var(axis=1, dtype=np.float64)
@@ -78,7 +83,12 @@ def _rank_statistics_of_block(series: Float) -> tuple[Float, Float, Double]:
     ranks -= slope[:, None].astype(np.float32) * time
     with np.errstate(divide="ignore", invalid="ignore"):
         lag_one = np.einsum("nt,nt->n", ranks[:, 1:], ranks[:, :-1]) / np.einsum("nt,nt->n", ranks, ranks)
-    return variance.astype(np.float32), rho.astype(np.float32), p_value(rho, lag_one, frames)
+    with warnings.catch_warnings():
+        # A site whose series are all constant has no memory to tell.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        of_site = np.repeat(np.nanmean(lag_one.reshape(-1, per_site), axis=1), per_site)
+    p = p_value(rho, np.fmax(lag_one, of_site), frames)
+    return variance.astype(np.float32), rho.astype(np.float32), p
 
 
 def _centred_ranks(series: Float) -> tuple[Float, NDArray[np.intp]]:
@@ -97,7 +107,7 @@ def _centred_ranks(series: Float) -> tuple[Float, NDArray[np.intp]]:
 
 def p_value(rho: Double, lag_one: Double, frames: int) -> Double:
     """Two-sided p of a rank correlation with time against no trend, for autocorrelated series."""
-    phi = np.clip((lag_one * frames + 1) / (frames - 3) if frames > 4 else lag_one, 0.0, 0.95)
+    phi = np.clip((lag_one * frames + 2) / max(frames - 4, 1), 0.0, 0.99)
     phi = np.where(np.isfinite(phi), phi, 0.0)
     freedom = np.maximum(frames * (1 - phi) / (1 + phi) - 2, 1.0)
     bounded = np.clip(np.abs(rho), 0, 1 - 1 / frames**3)
@@ -156,13 +166,14 @@ def raw_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
     field : ndarray (frames, y, x, latent)
         Frames that are not numbers are left out.
     """
-    used = field[usable_frames(field)]
+    usable = usable_frames(field)
+    used = field if usable.all() else field[usable]
     if len(used) < 2:
         raise VideoShapeError(
             f"The video has {len(used)} usable frame(s), so no time axis and no maps; give two or more."
         )
     shape = field.shape[1:]
-    variance, rho, p = yield from rank_statistics_steps(used.reshape(len(used), -1))
+    variance, rho, p = yield from rank_statistics_steps(used.reshape(len(used), -1), field.shape[-1])
     maps = {"variance": variance, "spearman": rho, "time_correlated_variance": np.square(rho * variance)}
     return {name: values.reshape(shape) for name, values in maps.items()}, p.reshape(shape)
 

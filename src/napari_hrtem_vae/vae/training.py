@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import TrainingError
-from ..progress import Progress, Steps, run
+from ..progress import Progress, Steps
 from .architecture import ARCHITECTURES
 from .card import ModelCard
 from .model import Model
@@ -229,22 +229,3 @@ def _order_latents(network: Network, variances: Float) -> Float:
             assert isinstance(weight, Tensor)
             weight.copy_(weight[:, order].clone())
     return np.sort(variances, kind="stable")
-
-
-def train(segments: Segments, recipe: Recipe | None = None, *, validation: Segments | None = None) -> Model:
-    """Train a model on segments; see `train_steps`.
-
-    Parameters
-    ----------
-    segments : Segments
-        What the network sees and what it shall give.
-    recipe : Recipe, optional
-        How; the default recipe otherwise.
-    validation : Segments, optional
-        From other images; without it the last tenth of `segments`, whose images may be the training's.
-    """
-    if validation is None:
-        cut = max(1, len(segments.seen) // 10)
-        validation = Segments(segments.seen[-cut:], segments.wanted[-cut:])
-        segments = Segments(segments.seen[:-cut], segments.wanted[:-cut])
-    return run(train_steps(segments, validation, recipe or Recipe()))

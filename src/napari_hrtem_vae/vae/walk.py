@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import ParameterError, ResultError, VideoFileError, VideoShapeError
+from ..errors import ParameterError, ResultError, VideoShapeError
 from ..io.memory import memory_budget
 from ..progress import Progress, Steps
 from ..video.geometry import SiteGrid, check_video, choose_zoom
@@ -18,13 +17,16 @@ from .card import ModelCard
 from .encoding import FrameEncoder, choose_device
 from .model import Model
 from .parameters import AnalyzeParameters
-from .preprocessing import FrameStatistics, Preprocessing, frame_statistics, prepare_steps
+from .preprocessing import FrameStatistics, Preprocessing, prepare_steps
+from .reading import CHUNK_BYTES, read_ahead
 
 Float = NDArray[np.float32]
 # Several bands let a map fill in while the rest is computed.
 _FEWEST_BANDS = 6
 _FEWEST_ROWS = 4
-CHUNK_BYTES = 1 << 26
+# Beyond this a pixel size is a slip (pm for nm), or of a video without atomic columns.
+_LARGEST_ZOOM = 12.0
+_MOST_PIXELS = 1 << 29
 
 
 def site_grid(video: xr.DataArray, card: ModelCard, parameters: AnalyzeParameters) -> SiteGrid:
@@ -38,6 +40,11 @@ def site_grid(video: xr.DataArray, card: ModelCard, parameters: AnalyzeParameter
     check_video(video)
     pixel_nm = video.attrs.get("pixel_size_nm")
     zoom = parameters.zoom or choose_zoom(pixel_nm, card.pixel_size_nm)
+    if parameters.zoom is None and not 1 / _LARGEST_ZOOM <= zoom <= _LARGEST_ZOOM:
+        raise ParameterError(
+            f"The video has {pixel_nm:g} nm/px and the model {card.pixel_size_nm:g}: frames would become "
+            f"{zoom:.3g} times as large; correct the pixel size, choose another model, or give a zoom."
+        )
     origin = tuple(float(video[axis][0]) if pixel_nm and axis in video.coords else 0.0 for axis in ("y", "x"))
     grid = SiteGrid(
         frame=(video.shape[1], video.shape[2]),
@@ -48,6 +55,11 @@ def site_grid(video: xr.DataArray, card: ModelCard, parameters: AnalyzeParameter
         unit="nm" if pixel_nm else "px",
         origin=(origin[0], origin[1]),
     )
+    if grid.enlarged[0] * grid.enlarged[1] > _MOST_PIXELS:
+        raise ParameterError(
+            f"A zoom of {zoom:.3g} makes frames of {grid.enlarged[0]} × {grid.enlarged[1]} px; "
+            "give a smaller one."
+        )
     if min(grid.enlarged) < card.window:
         rows, columns = grid.enlarged
         scaled = f" ({rows} × {columns} at the model's pixel size)" if zoom != 1 else ""
@@ -84,39 +96,23 @@ class Walk:
         self.done += len(self.video) * (last - first) * self.grid.shape[1]
 
     def encode_band_steps(self, index: int, out: Float) -> Iterator[Progress]:
-        """Encode a band of all frames into `out` (frames, rows, x, latent)."""
-        first, last = self.bands[index]
-        band = self.preprocessing.band(first, last, self.encoder.device)
-        for start, frames in self._read(band.rows):
+        """Encode a band of all frames into `out` (frames, rows, x, latent); unusable frames become NaN."""
+        band = self.preprocessing.band(*self.bands[index], self.encoder.device)
+        frame_bytes = (
+            4 * (band.rows.stop - band.rows.start) * self.grid.frame[1] * max(1.0, self.grid.zoom) ** 2
+        )
+        count = max(1, int(min(CHUNK_BYTES, self.budget // 16) / frame_bytes))
+        for chunk in read_ahead(self.video, count, band.rows):
+            if chunk is None:
+                yield self.progress("Reading")
+                continue
+            start, frames = chunk
             found = self.statistics.of(slice(start, start + len(frames)))
             for rows in self.encoder.rows(band(frames, found)):
                 out[start + rows.frame, rows.row : rows.row + len(rows.mean)] = rows.mean
                 self.done += rows.mean.shape[0] * rows.mean.shape[1]
                 yield self.progress()
         out[~self.statistics.usable] = np.nan
-
-    def _read(self, rows: slice) -> Iterator[tuple[int, Float]]:
-        """Rows of all frames, chunk by chunk; the next chunk is read while this one is used."""
-        each = 4 * (rows.stop - rows.start) * self.grid.frame[1]
-        count = max(1, min(CHUNK_BYTES, self.budget // 8) // each)
-        starts = range(0, len(self.video), count)
-        with ThreadPoolExecutor(1) as reader:
-            upcoming: Future[Float] | None = None
-            for start in starts:
-                frames = (upcoming or reader.submit(self._read_chunk, start, count, rows)).result()
-                upcoming = None
-                if start + count < len(self.video):
-                    upcoming = reader.submit(self._read_chunk, start + count, count, rows)
-                yield start, frames
-
-    def _read_chunk(self, start: int, count: int, rows: slice) -> Float:
-        try:
-            return np.array(self.video[start : start + count, rows].data, np.float32)
-        except (OSError, ValueError, EOFError, IndexError) as error:
-            raise VideoFileError(
-                f"Frames {start} to {start + count - 1} of {self.video.attrs.get('source', 'the video')} "
-                f"cannot be read ({error}); check the file."
-            ) from error
 
     def check_field_fits(self) -> None:
         need = self.total * self.encoder.latents * 4
@@ -157,10 +153,8 @@ def plan_steps(
     budget = memory_budget(parameters.memory_gb)
     if 4 * video.size <= budget // 2:
         video = yield from _load_steps(video)
-    preprocessing = yield from prepare_steps(video, model.card, parameters, grid)
+    preprocessing, statistics = yield from prepare_steps(video, model.card, parameters, grid)
     bands = _bands(grid, len(video), model.card.latents, budget)
-    # A band of a good frame may be constant: only whole frames tell which of them can be used.
-    statistics = yield from _statistics_steps(video)
     return Walk(video, grid, encoder, preprocessing, bands, statistics, budget)
 
 
@@ -168,37 +162,24 @@ def _load_steps(video: xr.DataArray) -> Steps[xr.DataArray]:
     """Read a video that fits into memory, chunk by chunk, so that bands need no second reading."""
     if isinstance(video.data, np.ndarray):
         return video
-    frames = np.empty(video.shape, video.dtype)
-    count = max(1, CHUNK_BYTES // max(1, video[0].nbytes))
-    for start in range(0, len(video), count):
-        yield Progress(start, len(video), "Reading")
-        try:
-            frames[start : start + count] = video[start : start + count].values
-        except (OSError, ValueError, EOFError, IndexError) as error:
-            raise VideoFileError(
-                f"{video.attrs.get('source', 'The video')} cannot be read ({error}); check the file."
-            ) from error
+    frames = np.empty(video.shape, np.float32)
+    done = 0
+    for chunk in read_ahead(video, max(1, CHUNK_BYTES // (4 * video[0].size))):
+        yield Progress(done, len(video), "Reading")
+        if chunk is not None:
+            frames[chunk[0] : chunk[0] + len(chunk[1])] = chunk[1]
+            done += len(chunk[1])
     return video.copy(data=frames)
-
-
-def _statistics_steps(video: xr.DataArray) -> Steps[FrameStatistics]:
-    parts: list[FrameStatistics] = []
-    count = max(1, CHUNK_BYTES // (4 * video[0].size))
-    for start in range(0, len(video), count):
-        yield Progress(start, len(video), "Checking the frames")
-        parts.append(frame_statistics(np.asarray(video[start : start + count].data, np.float32)))
-    columns = zip(*((part.mean, part.deviation, part.usable) for part in parts), strict=True)
-    return FrameStatistics(*(np.concatenate(column) for column in columns))
 
 
 def _bands(grid: SiteGrid, frames: int, latents: int, budget: int) -> list[tuple[int, int]]:
     """Rows of sites [first, last) whose latent field takes a quarter of the budget at most."""
     rows, columns = grid.shape
     row_bytes = frames * columns * latents * 4
-    if row_bytes > budget:
+    if row_bytes > budget // 2:
         raise ParameterError(
-            f"The memory of {budget / 1e9:.3f} GB is too small for one row of sites; "
-            f"give {row_bytes * 1.1 / 1e9:.3f} GB or more."
+            f"The memory of {budget / 1e9:.3g} GB is too small for one row of sites; "
+            f"give {row_bytes * 2.1 / 1e9:.3g} GB or more."
         )
     fitting = max(1, budget // 4 // row_bytes)
     wanted = max(_FEWEST_ROWS, -(-rows // _FEWEST_BANDS))

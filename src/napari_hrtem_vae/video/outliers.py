@@ -43,6 +43,12 @@ def grey_levels(frames: ArrayLike) -> GreyLevels:
     return GreyLevels(median, spread or float(values.std()))
 
 
+def bright_share(frames: Float, levels: GreyLevels) -> Float:
+    """Share of each frame's pixels (n, y, x) that lie far above the video's median; (n,)."""
+    threshold = levels.median + _SIGMAS * levels.spread
+    return np.asarray((frames > threshold).mean((1, 2)), np.float32)
+
+
 def replace_outliers(frames: Float, levels: GreyLevels) -> Float:
     """Pixels far above the video and far above their 24 neighbours become those neighbours' median.
 
@@ -62,8 +68,7 @@ def replace_outliers(frames: Float, levels: GreyLevels) -> Float:
     if not margin > 0:
         return frames
     n, y, x = np.nonzero(frames > levels.median + margin)
-    if n.size == 0 or n.size > 0.01 * frames.size:
-        # More than one pixel in a hundred is a bright object, not x-rays.
+    if n.size == 0:
         return frames
     offsets = np.array([(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)])
     rows = np.clip(y[:, None] + offsets[:, 0], 0, frames.shape[1] - 1)

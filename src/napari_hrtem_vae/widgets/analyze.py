@@ -10,15 +10,14 @@ import numpy as np
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog, QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
-from ..errors import HrtemVaeError
 from .hotspots_table import HotspotsPanel
 from .layers import KINDS
 from .map_layer import MapLayer
 from .maps_panel import MapsPanel
 from .model_panel import ModelPanel
 from .region_panel import RegionPanel
-from .results_writer import save_with_regions
 from .run_panel import RunPanel
+from .saving import ResultSaver
 from .store import Store
 from .timeline import Timeline
 from .video_panel import VideoPanel
@@ -56,8 +55,18 @@ class AnalyzeWidget(QWidget):
         self.hotspots = HotspotsPanel(napari_viewer, self.store)
         self.timeline = Timeline(napari_viewer, self.store)
         self.map_layer = MapLayer(napari_viewer, self.store)
+        self.saver = ResultSaver(self.store)
         self._release = _Release(
-            [self.run, self.model, self.timeline, self.map_layer, self.maps, self.region, self.video],
+            [
+                self.saver,
+                self.run,
+                self.model,
+                self.timeline,
+                self.map_layer,
+                self.maps,
+                self.region,
+                self.video,
+            ],
             self.store,
         )
         self._build()
@@ -215,27 +224,14 @@ class AnalyzeWidget(QWidget):
     # Saving
 
     def save(self, path: str | Path) -> None:
-        """Write the result with the regions drawn on it to a folder that ends in .zarr.
-
-        Raises
-        ------
-        ResultError
-            There is no result, or it cannot be written.
-        """
-        state = self.store.state
-        save_with_regions(state.result, state.regions, path)
+        """Begin to write the result, with its regions, to a folder that ends in .zarr; a message tells the end."""
+        self.saver.save(path)
 
     def _ask_where_to_save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save the result", "result.zarr", "Result (*.zarr)")
         if not path:
             return
-        path = path if path.endswith(".zarr") else f"{path}.zarr"
-        try:
-            self.save(path)
-        except HrtemVaeError as error:
-            self.store.say(str(error), error=True)
-        else:
-            self.store.say(f"Saved as {path}.")
+        self.save(path if path.endswith(".zarr") else f"{path}.zarr")
 
 
 class _Release:

@@ -22,7 +22,8 @@ from qtpy.QtWidgets import (
 )
 
 from ..errors import ParameterError, ResultError
-from .saving import ask_and_save, write_whole
+from ..io.export import replace_file
+from .saving import ask_and_save
 
 ROBUST_PERCENTILE = 99.8
 MISSING = 255  # index of the grey that stands for NaN; the colours take 0 … 254
@@ -382,7 +383,7 @@ class ContactSheet(QWidget):
         buffer = QBuffer()
         buffer.open(QIODevice.OpenModeFlag.WriteOnly)
         self._sheet().save(buffer, "PNG")
-        write_whole(path, bytes(buffer.data().data()))
+        replace_file(path, lambda aside: aside.write_bytes(bytes(buffer.data().data())))
 
     def _sheet(self) -> QImage:
         """The picture that `export_png` writes; maps 192 px wide."""

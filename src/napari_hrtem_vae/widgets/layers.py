@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from napari.layers import Image, Layer
 
-METADATA = "hrtem_vae"
+METADATA = "hrtem_vae"  # key of this plugin's notes in a layer's metadata
 BRIGHTEST = 99.5
 TIME_LABELS = ("t", "time", "frame", "frames")
 Float = NDArray[np.float64]
@@ -172,7 +172,7 @@ def _in_unit(layer: Layer, axis: int, unit: str) -> float | None:
 
 
 def video_of(layer: Image, *, pixel_size_nm: float | None, frame_time_s: float | None) -> xr.DataArray:
-    """A layer as a lazy video (time, y, x).
+    """A layer as a lazy video (time, y, x), with the gaps, notices and provenance that its reader noted.
 
     Raises
     ------
@@ -180,6 +180,7 @@ def video_of(layer: Image, *, pixel_size_nm: float | None, frame_time_s: float |
         The layer is no video.
     """
     import dask.array as da
+    import xarray as xr
 
     from ..io import open_video
 
@@ -193,12 +194,24 @@ def video_of(layer: Image, *, pixel_size_nm: float | None, frame_time_s: float |
     data = data[keep]
     if axes.time is None:
         data = data[None]
-    video = open_video(data, pixel_size_nm=pixel_size_nm, frame_time_s=frame_time_s)
-    note = layer.metadata.get(METADATA, {})
-    source = note.get("source") or layer.source.path
-    if source:
-        video.attrs["source"] = str(source)
-    return video
+    note = note_of(layer)
+    attrs = {
+        "source": note.get("source") or layer.source.path,
+        "dataset": note.get("dataset"),
+        "pixel_size_nm": pixel_size_nm,
+        "frame_time_s": frame_time_s,
+        "notices": list(note.get("notices") or []),
+    }
+    video = xr.DataArray(
+        data,
+        dims=("time", "y", "x"),
+        attrs={key: value for key, value in attrs.items() if value is not None},
+    )
+    times = np.asarray(note.get("time") or [], float)
+    if frame_time_s is not None and len(times) == len(video):
+        # the user may have typed another frame time than the reader noted
+        video = video.assign_coords(time=times * (frame_time_s / (_positive(note.get("frame_time_s")) or 1)))
+    return open_video(video)
 
 
 def placement_on(layer: Image, y_px: Any, x_px: Any) -> Placement:
@@ -303,6 +316,12 @@ def note_of(layer: Any) -> dict[str, Any]:
 def result_of(layer: Any) -> xr.Dataset | None:
     """The result that a map layer shows; None for other layers."""
     return note_of(layer).get("result")
+
+
+def notices_of(result: xr.Dataset) -> list[str]:
+    """What the user should know about a result, sentence by sentence."""
+    notices = result.attrs.get("notices", [])
+    return [notices] if isinstance(notices, str) else [str(notice) for notice in notices]
 
 
 def map_layer_data(

@@ -16,6 +16,7 @@ from .layers import (
     map_name,
     map_of,
     note_of,
+    notices_of,
     peaks_of,
     placement_of_layer,
     result_of,
@@ -94,7 +95,7 @@ class MapLayer:
             title=note.get("title", ""),
             latent=note.get("latent"),
             kind=note.get("map", self._store.state.kind),
-            message=Message(),
+            message=Message(" ".join(notices_of(result))),
         )
 
     def _update(self) -> None:

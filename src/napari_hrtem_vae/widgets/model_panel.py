@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from contextlib import suppress
+from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,41 @@ def accelerators() -> list[tuple[str, str]]:
     if torch.backends.mps.is_available():
         found.append(("Apple GPU (mps)", "mps"))
     return found
+
+
+def remembered_parameters(parameters: Any, values: Any) -> Any:
+    """`parameters` with those remembered values that can be; the settings file may be old or damaged."""
+    if not isinstance(values, dict):
+        return parameters
+    for field in fields(parameters):
+        # zoom belongs to one video, a remembered one would be wrong for the next
+        if field.name in values and field.name != "zoom" and _fits(field, values[field.name]):
+            with suppress(HrtemVaeError, TypeError, ValueError):
+                parameters = replace(parameters, **{field.name: values[field.name]})
+    return parameters
+
+
+def _fits(field: Field[Any], value: Any) -> bool:
+    """Whether a value is of the kind of a field's default and within what the form can show."""
+    if isinstance(value, bool) or isinstance(field.default, bool):
+        return isinstance(value, bool) and isinstance(field.default, bool)
+    if isinstance(field.default, str):
+        return isinstance(value, str)
+    if value is None or not isinstance(value, int | float):
+        return value is None and field.default is None
+    if isinstance(field.default, int) and not isinstance(value, int):
+        return False
+    return bool(
+        math.isfinite(value)
+        and value >= field.metadata.get("min", -math.inf)
+        and value <= field.metadata.get("max", math.inf)
+    )
+
+
+def _is_file(name: str) -> bool:
+    with suppress(OSError, ValueError):  # a name may be too long, or none at all
+        return Path(name).is_file()
+    return False
 
 
 class ModelPanel(Panel):
@@ -127,25 +164,18 @@ class ModelPanel(Panel):
         except ModelFileError as error:
             self._store.say(str(error), error=True)
         name = remembered.get("model")
-        if name and name not in [key for key, _ in self._cards] and Path(name).is_file():
+        if isinstance(name, str) and name not in [key for key, _ in self._cards] and _is_file(name):
             self.load_file(name)
         index = next((i for i, (key, _) in enumerate(self._cards) if key == name), 0)
         self.model_box.setCurrentIndex(index)
         self._picked(self.model_box.currentIndex())
         self._restore_parameters(remembered.get("parameters", {}))
-        opened = remembered.get("options_open", False)
-        if opened:
+        if remembered.get("options_open") is True:
             self.options.expand(animate=False)
         self.options.toggled.connect(lambda on: save_settings({"options_open": bool(on)}))
 
     def _restore_parameters(self, values: Any) -> None:
-        # zoom belongs to one video, a remembered one would be wrong for the next
-        parameters = self._store.state.parameters
-        known = {key: dict(values)[key] for key in dict(values) if hasattr(parameters, key) and key != "zoom"}
-        try:
-            parameters = replace(parameters, **known)
-        except (HrtemVaeError, TypeError):
-            return
+        parameters = remembered_parameters(self._store.state.parameters, values)
         device = parameters.device
         if self.device_box.findData(device) < 0:
             self.device_box.addItem(device, device)
@@ -221,7 +251,5 @@ class ModelPanel(Panel):
             self._store.say(str(error), error=True)
 
     def _change_parameters(self, parameters: Any) -> None:
-        from dataclasses import asdict
-
         self._store.change(parameters=parameters)
         save_settings({"parameters": asdict(parameters)})

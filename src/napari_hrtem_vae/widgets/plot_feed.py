@@ -29,7 +29,7 @@ class PlotFeed:
         self._closed = False
         self._latest = Latest(lambda text: store.say(text, error=True))
         frames = load_settings().get("moving_mean")
-        if isinstance(frames, int) and frames >= 1:
+        if type(frames) is int and 1 <= frames <= 9999:
             plot.set_moving_mean_frames(frames)
         plot.moving_mean_changed.connect(lambda n: save_settings({"moving_mean": int(n)}))
         plot.time_clicked.connect(self._clicked)
@@ -58,12 +58,17 @@ class PlotFeed:
         times, label = times_of(result)
 
         def compute() -> list[Any]:
-            return [region_trace(result, region, latent) for region in regions]
+            shape = result.sizes["y"], result.sizes["x"]
+            return [
+                region_trace(result, region, latent) if region.sites(*shape).any() else None
+                for region in regions
+            ]
 
         def take(values: list[Any]) -> None:
             traces = [
                 Trace(region.name, REGION_COLORS[i % len(REGION_COLORS)], times, series)
                 for i, (region, series) in enumerate(zip(regions, values, strict=True))
+                if series is not None
             ]
             self._plot.set_traces(traces, y_label=f"z{latent}, mean of the region", time_label=label)
             self._cursor()

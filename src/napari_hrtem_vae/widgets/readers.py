@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .layers import METADATA
+
 if TYPE_CHECKING:
     import xarray as xr
 
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[str | Sequence[str]], list[LayerData]]
-
-METADATA = "hrtem_vae"
 
 
 def get_reader(path: str | Sequence[str]) -> Reader | None:
@@ -55,22 +55,34 @@ def read_video(path: str | Sequence[str]) -> list[LayerData]:
     if isinstance(source, list) and len(source) == 1:
         source = source[0]
     video = open_video(source)
-    notices = list(video.attrs["notices"])
+    frames = None
+    if "time" not in video.coords and (isinstance(source, list) or Path(source).is_dir()):
+        # frames may be missing, and the user may type the frame time later
+        frames = open_video(source, frame_time_s=1.0)["time"].values
+    return [video_layer(video, frames)]
+
+
+def video_layer(video: xr.DataArray, frame_numbers: np.ndarray | None = None) -> LayerData:
+    """`video` as layer data tuple; its notices are shown to the user."""
+    notices = list(video.attrs.get("notices", []))
     if notices:
         from napari.utils.notifications import show_info
 
         show_info("\n".join(notices))
-    return [(video.data, layer_options(video), "image")]
+    return video.data, layer_options(video, frame_numbers), "image"
 
 
-def layer_options(video: xr.DataArray) -> dict[str, Any]:
+def layer_options(video: xr.DataArray, frame_numbers: np.ndarray | None = None) -> dict[str, Any]:
     """Name, place, units, contrast and provenance of the layer that shows `video`.
 
     Parameters
     ----------
     video : xarray.DataArray
         (time, y, x), as `open_video` returns it.
+    frame_numbers : ndarray (time,), optional
+        Places of the frames in frame times, for a video whose frame time is unknown.
     """
+    times = video["time"].values if "time" in video.coords else frame_numbers
     pixel, frame_time = video.attrs.get("pixel_size_nm"), video.attrs.get("frame_time_s")
     source = Path(str(video.attrs.get("source", "video")))
     return {
@@ -83,8 +95,11 @@ def layer_options(video: xr.DataArray) -> dict[str, Any]:
         "metadata": {
             METADATA: {
                 "source": video.attrs.get("source"),
+                "dataset": video.attrs.get("dataset"),
                 "pixel_size_nm": pixel,
                 "frame_time_s": frame_time,
+                # a layer's own axis cannot have the gaps of missing frames
+                "time": None if times is None else [float(time) for time in times],
                 "notices": list(video.attrs.get("notices", [])),
             }
         },

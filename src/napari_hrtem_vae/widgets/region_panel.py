@@ -157,7 +157,18 @@ class RegionPanel(Panel):
         if result is None:
             return ""
         counts = [int(r.sites(result.sizes["y"], result.sizes["x"]).sum()) for r in regions]
-        return ", ".join(f"{r.name}: {n} site{'s' * (n != 1)}" for r, n in zip(regions, counts, strict=True))
+        said = [
+            f"{region.name}: {count} site{'s' * (count != 1)}"
+            if count
+            else f"{region.name}: outside all sites"
+            for region, count in zip(regions, counts, strict=True)
+        ]
+        hint = (
+            ""
+            if all(counts)
+            else "\nA site is the middle of a window: there is none near the edge of a frame."
+        )
+        return ", ".join(said) + hint
 
     def _colour(self) -> None:
         """Each shape has the colour of its trace."""

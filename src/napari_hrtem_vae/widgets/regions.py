@@ -39,7 +39,11 @@ class Region:
     vertices: tuple[tuple[float, float], ...]
 
     def sites(self, ny: int, nx: int) -> NDArray[np.bool_]:
-        """Sites whose centres lie inside, (ny, nx) bool; the nearest site where none does."""
+        """Sites whose centres lie inside, (ny, nx) bool.
+
+        A region too small to hold a centre takes the site that its own centre belongs to, no further than
+        half a step away; a region beside all sites has none.
+        """
         points = np.indices((ny, nx)).reshape(2, -1).T.astype(float)
         corners = np.asarray(self.vertices, float)
         if self.shape_type == "ellipse":
@@ -48,9 +52,12 @@ class Region:
             inside = _in_polygon(points, corners)
         else:
             inside = np.zeros(len(points), bool)
-        if not inside.any():
-            inside[np.argmin(((points - corners.mean(0)) ** 2).sum(1))] = True
-        return inside.reshape(ny, nx)
+        sites = inside.reshape(ny, nx)
+        centre = corners.mean(0)
+        if not inside.any() and np.all((centre > -0.5 - _EDGE) & (centre < np.array([ny, nx]) - 0.5 + _EDGE)):
+            row, column = np.clip(np.rint(centre).astype(int), 0, (ny - 1, nx - 1))
+            sites[row, column] = True
+        return sites
 
 
 def _in_ellipse(points: NDArray[np.float64], corners: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -124,9 +131,11 @@ def regions_layer_data(
 
 
 def region_trace(result: xr.Dataset, region: Region, latent: int) -> NDArray[np.float64]:
-    """Mean z(t) over a region's sites, (time,); reads from disk where the result lies there."""
+    """Mean z(t) over a region's sites, (time,), NaN where it has none; reads from disk if need be."""
     field = result["z"].transpose("time", "y", "x", "latent")
     sites = region.sites(field.sizes["y"], field.sizes["x"])
+    if not sites.any():
+        return np.full(field.sizes["time"], np.nan)
     rows, columns = np.flatnonzero(sites.any(1)), np.flatnonzero(sites.any(0))
     box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     values = np.asarray(field.isel(y=box[0], x=box[1], latent=latent), float)

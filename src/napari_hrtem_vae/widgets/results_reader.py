@@ -52,15 +52,29 @@ def read_result(path: str | list[str]) -> list[LayerData]:
 
 
 def _video_layers(result: Any) -> list[LayerData]:
-    """The analysed video, where its file is still there."""
-    source = str(result.attrs.get("source", ""))
-    if not source or not Path(source).exists():
-        return []
-    from .readers import get_reader
+    """The analysed video as the result saw it, where its file is still there."""
+    from ..io import open_video
+    from .readers import video_layer
 
+    source = str(result.attrs.get("source", "array"))
+    if source == "array" or not Path(source).exists():
+        return []
+    known = {
+        "pixel_size_nm": ("y", "nm", result.attrs.get("pixel_size_nm")),
+        "frame_time_s": ("time", "s", result.attrs.get("frame_time_s")),
+    }
     try:
-        read = get_reader(source)
-        return list(read(source)) if read is not None else []
+        video = open_video(
+            source,
+            dataset=result.attrs.get("dataset"),
+            **{name: size for name, (_, _, size) in known.items() if size},
+        )
+        for name, (dim, unit, _) in known.items():
+            if result[dim].attrs.get("units") != unit:
+                # what was unknown to the result stays so, else the layers would lie in different units
+                video.attrs.pop(name, None)
+                video = video.drop_vars({"pixel_size_nm": ["y", "x"]}.get(name, [dim]), errors="ignore")
+        return [video_layer(video)]
     except (HrtemVaeError, OSError, ValueError) as error:
         log.warning("the video of the result is not shown: %s", error)
         return []

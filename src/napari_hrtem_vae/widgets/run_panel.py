@@ -11,7 +11,7 @@ import numpy as np
 from qtpy.QtWidgets import QProgressBar, QPushButton
 
 from ..errors import HrtemVaeError
-from .layers import Placement, placement_on, video_of
+from .layers import Placement, notices_of, placement_on, video_of
 from .parts import Panel, note_label, show_note
 from .store import Message, Store
 from .video_panel import NO_VIDEO
@@ -212,14 +212,12 @@ class RunPanel(Panel):
             self._store.change(running=False, message=Message(outcome.error, True))
 
     def _take(self, result: xr.Dataset) -> None:
-        notices = result.attrs.get("notices", [])
-        notices = [notices] if isinstance(notices, str) else list(notices)
         done = f"Done in {duration(time.monotonic() - self._clicked_at)}."
         self._store.change(
             running=False,
             result=result,
             revision=self._store.state.revision + 1,
-            message=Message(" ".join([done, *notices])),
+            message=Message(" ".join([done, *notices_of(result)])),
         )
 
     def _show_message(self) -> None:

@@ -16,7 +16,7 @@ def load_settings() -> dict[str, Any]:
     """Remembered settings; empty when there are none or they cannot be read."""
     try:
         found = json.loads(str(_settings().value("settings", "{}")))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

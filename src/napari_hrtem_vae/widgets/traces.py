@@ -19,7 +19,8 @@ from qtpy.QtGui import QFontInfo, QPalette
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QSpinBox, QVBoxLayout, QWidget
 
 from ..errors import ParameterError, ResultError
-from .saving import ask_and_save, write_whole
+from ..io.export import replace_file
+from .saving import ask_and_save
 from .trace_figure import (
     NEUTRAL_COLOR,
     ON_WHITE,
@@ -220,7 +221,7 @@ class TracePlot(QWidget):
         with rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}):
             draw_figure(figure, self._content, ON_WHITE)
             figure.savefig(picture, format=path.suffix[1:].lower(), dpi=200, facecolor=ON_WHITE.ground)
-        write_whole(path, picture.getvalue())
+        replace_file(path, lambda aside: aside.write_bytes(picture.getvalue()))
 
     def _check_filled(self, path: str | os.PathLike[str]) -> None:
         if not (self._content.left or self._content.right):
