@@ -84,6 +84,97 @@ def test_what_is_wrong_is_one_line_and_a_code(scene: Path, arguments, code: int,
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("analyze", "video.zarr", "-o", "video-truth.zarr"), "video-truth.zarr exists already"),
+        (("analyze", "video.zarr", "-o", "still/r.zarr"), "still/r.zarr"),
+        (("analyze", "video.zarr", "-o", "new.zarr", "--export", "still"), "still is a file"),
+        (("simulate", "static", "-o", "video.zarr", "--frames", "100000"), "video.zarr exists already"),
+        (("simulate", "static", "-o", "still/v.zarr", "--frames", "100000"), "still/v.zarr"),
+        (("train", "simulated", "-o", "gone/m.safetensors"), "cannot be written to gone/m.safetensors"),
+        (("train", "simulated", "-o", "still"), "still exists already and is no model file"),
+        (("train", "simulated", "-o", "."), "exists already and is no model file"),
+    ],
+)
+def test_place_that_cannot_serve_is_refused_before_the_work(
+    scene: Path, tmp_path: Path, arguments, says: str
+) -> None:
+    for name in ("video.zarr", "video-truth.zarr"):
+        (tmp_path / name).symlink_to(scene / name, target_is_directory=True)
+    (tmp_path / "still").write_text("a file")
+    before = sorted(tmp_path.iterdir())
+    started = time.monotonic()
+    done = type_in(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    # None of these ends within a minute of work.
+    assert time.monotonic() - started < 60
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--dose", "1e30", "dose_e_per_px is 1e+30"),
+        ("--seed", "-1", "seed is -1"),
+        ("--frames", "100000", "half of the free memory"),
+    ],
+)
+def test_simulation_out_of_bounds_is_a_sentence(tmp_path: Path, option: str, value: str, says: str) -> None:
+    sizes = ("--rows", "90000", "--columns", "90000") if option == "--frames" else ()
+    done = type_in("simulate", "static", "-o", "v.zarr", option, value, *sizes, cwd=tmp_path)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "ValueError" not in done.stderr
+
+
+def test_failed_export_says_that_the_result_is_there(scene: Path, tmp_path: Path) -> None:
+    export = tmp_path / "out"
+    (export / "maps.png").mkdir(parents=True)
+    result = tmp_path / "r.zarr"
+    done = type_in("analyze", "video.zarr", "-o", result, "--export", export, cwd=scene)
+    assert done.returncode == 1
+    assert f"finished and lies in {result}" in done.stderr
+    assert result.is_dir()
+
+
+def test_help_tells_of_every_option_of_simulate(scene: Path) -> None:
+    said = type_in("simulate", "--help", cwd=scene).stdout
+    for words in ("Number of frames", "Height of a frame", "Width of a frame"):
+        assert words in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a signal")
+def test_ctrl_c_in_a_simulation_promises_nothing(tmp_path: Path) -> None:
+    command = ["hrtem-vae", "simulate", "static", "-o", "v.zarr", "--frames", "2000"]
+    code = (
+        "import os, signal, sys; from napari_hrtem_vae import cli;"
+        "from napari_hrtem_vae.simulate import scenarios;"
+        "scenarios.SCENARIOS['static'] = lambda *_: os.kill(os.getpid(), signal.SIGINT);"
+        f"sys.argv = {command!r}; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert "Stopped; the video is not written." in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_view_without_files_shows_the_widget(scene: Path) -> None:
+    code = (
+        "import sys; from napari_hrtem_vae import cli; from napari_hrtem_vae.widgets import viewer;"
+        "viewer.view_files = lambda files: print('shows', files);"
+        "sys.argv = ['hrtem-vae', 'view']; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=scene, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "shows []\n")
+
+
 def test_debug_shows_where_it_went_wrong(scene: Path) -> None:
     assert "Traceback" in type_in("--debug", "analyze", "nothing.dm4", cwd=scene).stderr
 
@@ -130,6 +221,7 @@ def test_ctrl_c_keeps_what_was_finished_and_the_same_command_goes_on(tmp_path: P
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
     assert b"Traceback" not in errors
+    assert b"the same command goes on" in errors
     assert json.loads(journal.read_text())["finished"]
     done = type_in(*command[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr

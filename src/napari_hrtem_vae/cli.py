@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _ERRORS = Console(stderr=True)
+_INTERRUPTED = 130
 _STOPPED = {
     "analyze": "Stopped; what was finished is kept: the same command goes on with it.",
     "train": "Stopped; nothing of the training is kept.",
@@ -282,9 +283,7 @@ def main() -> None:
     try:
         code = app(args=[one for one in arguments if one != "--debug"], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        command = next((one for one in arguments if not one.startswith("-")), "")
-        _ERRORS.print(_STOPPED.get(command, "Stopped."), highlight=False)
-        sys.exit(130)
+        code = _INTERRUPTED
     except Exception as error:
         if hasattr(error, "format_message"):
             usage = getattr(error, "ctx", None)
@@ -297,4 +296,8 @@ def main() -> None:
         sentence = str(error) if isinstance(error, HrtemVaeError) else f"{type(error).__name__}: {error}"
         _ERRORS.print(f"Error: {sentence}", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
+    if code == _INTERRUPTED:
+        # Typer returns this code after Ctrl-C, or lets the interrupt through: it depends on its version.
+        command = next((one for one in arguments if not one.startswith("-")), "")
+        _ERRORS.print(_STOPPED.get(command, "Stopped."), highlight=False)
     sys.exit(code if isinstance(code, int) else 0)

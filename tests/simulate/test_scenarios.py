@@ -84,10 +84,37 @@ def test_video_and_truth_are_written_side_by_side_and_never_over(tmp_path) -> No
         save_simulation(scene, tmp_path / "v.zarr")
 
 
-@pytest.mark.parametrize("wrong", [{"frames": 0}, {"dose": -1.0}, {"rows": 10**9}])
+def test_video_is_not_written_where_the_truth_finds_no_place(tmp_path) -> None:
+    truth_path(tmp_path / "v.zarr").mkdir()
+    with pytest.raises(ResultError, match=r"v-truth\.zarr exists already"):
+        save_simulation(hv.simulate("static", frames=1, rows=64, columns=64), tmp_path / "v.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["v-truth.zarr"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"frames": 0},
+        {"dose": -1.0},
+        {"dose": 1e30},
+        {"rows": 10**9},
+        {"seed": -1},
+        {"flicker": float("nan")},
+        {"period_px": 1e9},
+    ],
+)
 def test_parameters_out_of_range_are_named(wrong) -> None:
-    with pytest.raises(ParameterError):
+    with pytest.raises(ParameterError, match=f"{next(iter(wrong))}.* is "):
         hv.simulate("static", **wrong)
+
+
+def test_video_larger_than_memory_is_refused_with_its_size() -> None:
+    with pytest.raises(ParameterError, match=r"100000 × 100000 px takes 6\d{5}\d*\.\d GB"):
+        hv.simulate("static", frames=10_000, rows=100_000, columns=100_000)
+
+
+def test_beam_that_fails_now_and_then_is_dark() -> None:
+    assert hv.simulate("static", flicker=1.0, frames=40, rows=16, columns=16)["video"].min() == 0
 
 
 def test_unknown_scenario_lists_the_known() -> None:

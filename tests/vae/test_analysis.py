@@ -118,7 +118,7 @@ def test_frames_that_cannot_be_read_are_named(fast_model) -> None:
     lazy = da.map_blocks(
         read, chunks=((2, 2, 2, 2), (80,), (80,)), dtype=np.int64, meta=np.empty((0, 0, 0), int)
     )
-    with pytest.raises(VideoFileError, match="Frames 0 to 7 of array cannot be read"):
+    with pytest.raises(VideoFileError, match="Frames 0 to 7 of the video cannot be read"):
         hv.analyze(video_of(lazy), fast_model)
 
 
@@ -335,7 +335,7 @@ def test_bare_array_is_a_video_in_pixels(video, fast_model) -> None:
 
 def test_pixel_size_that_is_a_slip_is_said(fast_model) -> None:
     frames = np.random.default_rng(0).poisson(10, (2, 80, 80))
-    with pytest.raises(ParameterError, match="14 nm/px and the model 0.014"):
+    with pytest.raises(ParameterError, match=r"14 nm/px and the model 0\.014"):
         hv.analyze(video_of(frames, 14.0), fast_model)
     with pytest.raises(ParameterError, match="give a smaller one"):
         hv.analyze(video_of(np.zeros((2, 4000, 4000))), fast_model, zoom=50.0)

@@ -22,7 +22,7 @@ from ..conftest import random_model
 
 @pytest.mark.parametrize("architecture", [None, published_pbs(), published_cdse()])
 def test_saved_model_encodes_and_decodes_as_before(architecture, tmp_path) -> None:
-    model = random_model(architecture, material="PbS", training={"variances": [0.1]})
+    model = random_model(architecture, material="PbS", training={"variances": [0.1] * 64})
     again = load_model(save_model(model, tmp_path / "m.safetensors"))
     assert again.card == model.card
     windows = np.random.default_rng(0).random((3, model.card.window, model.card.window))
@@ -110,6 +110,43 @@ def test_model_that_cannot_be_written_leaves_the_old_one(tmp_path) -> None:
 def test_any_text_as_a_card_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(ModelFileError):
         ModelCard.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"training": {"variances": [0.1] * 63}},
+        {"training": {"variances": ["much"] * 64}},
+        {"training": {"variances": 0.1}},
+        {"pixel_size_nm": 0},
+        {"pixel_size_nm": 1e999},
+        {"step": 0.5},
+        {"name": ["m"]},
+    ],
+)
+def test_card_with_an_entry_out_of_range_is_refused(wrong) -> None:
+    entries = json.loads(random_model().card.to_json()) | wrong
+    with pytest.raises(ModelFileError, match="model card"):
+        ModelCard.from_json(json.dumps(entries))
+
+
+def test_card_of_a_decoder_without_convolutions_is_refused(tmp_path) -> None:
+    card = json.loads(random_model().card.to_json())
+    card["architecture"]["decoder"] = {"grid": 64, "channels": 1, "convolutions": []}
+    path = tmp_path / "m.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata={"hrtem_vae_card": json.dumps(card)})
+    with pytest.raises(ModelFileError, match=r"m\.safetensors.*decoder has 0 convolutions"):
+        load_model(path)
+
+
+def test_card_nested_too_deeply_is_refused(tmp_path) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        ModelCard.from_json(deep)
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", len(deep)) + deep.encode())
+    with pytest.raises(ModelFileError, match="no model file"):
+        read_card(path)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (2, 32, 32), (2, 64, 64, 1)])

@@ -18,6 +18,7 @@ from napari_hrtem_vae.vae.architecture import (
     unpadded,
 )
 from napari_hrtem_vae.vae.network import CroppedTransposedConvolution, Network, PaddedConvolution
+from napari_hrtem_vae.vae.recipe import load_recipe
 
 
 def parameters_of(module: torch.nn.Module | None) -> int:
@@ -100,3 +101,51 @@ def test_layers_that_do_not_fit_the_window_are_refused() -> None:
         Architecture(decoder=DecoderLayers(4, 8, (Convolution(1, 4, 2),)))
     with pytest.raises(ParameterError, match="kernel"):
         Convolution(8, 0)
+
+
+def test_layers_without_or_with_too_many_convolutions_are_refused() -> None:
+    with pytest.raises(ParameterError, match="encoder has 0 convolutions"):
+        EncoderLayers((), dense=(8,))
+    with pytest.raises(ParameterError, match="decoder has 0 convolutions"):
+        DecoderLayers(64, 1, ())
+    with pytest.raises(ParameterError, match="encoder has 65 convolutions"):
+        EncoderLayers((Convolution(1, 1),) * 65)
+
+
+@pytest.mark.parametrize("wrong", [{"epsilon": "small"}, {"epsilon": 0}, {"batch_normalisation": "yes"}])
+def test_normalisation_of_a_wrong_kind_is_refused(wrong: dict[str, object]) -> None:
+    entries = published_cdse().to_dict()
+    entries["encoder"] |= wrong
+    with pytest.raises(ModelFileError, match=next(iter(wrong))):
+        Architecture.from_dict(entries)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "dose_e_per_px: [low, high]",
+        "dose_e_per_px: 5",
+        "dose_e_per_px: [5, 1.0e+30]",
+        "seed: abc",
+        "seed: -1",
+        "warmup_epochs: x",
+        "smoothing_px: 1.0e+9",
+        "beta: .inf",
+        "learning_rate: fast",
+        "epochs: 2.5",
+        "name: [a]",
+        "architecture: [a]",
+    ],
+)
+def test_recipe_with_an_entry_out_of_range_names_it(entry: str, tmp_path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(entry)
+    with pytest.raises(ParameterError, match=f"{entry.split(':')[0]} is"):
+        load_recipe(path)
+
+
+def test_recipe_nested_too_deeply_is_refused(tmp_path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("[" * 5000)
+    with pytest.raises(ParameterError, match="not YAML"):
+        load_recipe(path)

@@ -305,6 +305,7 @@ def test_model_device_and_options_are_remembered(viewer, make_widget, model_file
             }
         },
         {"parameters": {"step": 4000, "false_discovery_rate": 0.9, "memory_gb": float("inf"), "nothing": 1}},
+        {"parameters": {"keep_field": 3, "scaling": None, "precision": "float128"}},
         {"model": ["pbs-64"]},
         {"model": "x" * 5000},
         {"options_open": {}, "moving_mean": 10**30},

@@ -267,10 +267,15 @@ class ResultStore:
 def _take(lock: Path) -> bool:
     """Make the lock file; False where it is already."""
     try:
-        with lock.open("x") as file:
-            file.write(f"{socket.gethostname()} {os.getpid()}")
+        file = lock.open("x")
     except FileExistsError:
         return False
+    try:
+        with file:
+            file.write(f"{socket.gethostname()} {os.getpid()}")
+    except OSError:
+        lock.unlink(missing_ok=True)
+        raise
     return True
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +73,7 @@ class ScenarioParameters:
             ("flicker", 0, 1),
         ):
             value = getattr(self, name)
-            if not (isinstance(value, Real) and least <= value <= most):
+            if not (isinstance(value, int | float | np.integer | np.floating) and least <= value <= most):
                 raise ParameterError(f"{name} is {value!r}; give a number from {least:g} to {most:g}.")
 
 

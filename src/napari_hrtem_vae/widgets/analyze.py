@@ -56,19 +56,8 @@ class AnalyzeWidget(QWidget):
         self.timeline = Timeline(napari_viewer, self.store)
         self.map_layer = MapLayer(napari_viewer, self.store)
         self.saver = ResultSaver(self.store)
-        self._release = _Release(
-            [
-                self.saver,
-                self.run,
-                self.model,
-                self.timeline,
-                self.map_layer,
-                self.maps,
-                self.region,
-                self.video,
-            ],
-            self.store,
-        )
+        parts = [self.saver, self.run, self.model, self.timeline, self.map_layer, self.maps, self.region]
+        self._release = _Release([*parts, self.video], self.store)
         self._build()
         self.maps.overview_button.clicked.connect(self.show_overview)
         self.maps.save_button.clicked.connect(self._ask_where_to_save)
@@ -224,7 +213,7 @@ class AnalyzeWidget(QWidget):
     # Saving
 
     def save(self, path: str | Path) -> None:
-        """Begin to write the result, with its regions, to a folder that ends in .zarr; a message tells the end."""
+        """Begin to write the result with its regions to a folder (.zarr); a message tells the end."""
         self.saver.save(path)
 
     def _ask_where_to_save(self) -> None:

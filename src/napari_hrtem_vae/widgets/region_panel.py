@@ -157,18 +157,11 @@ class RegionPanel(Panel):
         if result is None:
             return ""
         counts = [int(r.sites(result.sizes["y"], result.sizes["x"]).sum()) for r in regions]
-        said = [
-            f"{region.name}: {count} site{'s' * (count != 1)}"
-            if count
-            else f"{region.name}: outside all sites"
-            for region, count in zip(regions, counts, strict=True)
-        ]
-        hint = (
-            ""
-            if all(counts)
-            else "\nA site is the middle of a window: there is none near the edge of a frame."
-        )
-        return ", ".join(said) + hint
+        words = [f"{n} site{'s' * (n != 1)}" if n else "outside all sites" for n in counts]
+        said = ", ".join(f"{r.name}: {word}" for r, word in zip(regions, words, strict=True))
+        if all(counts):
+            return said
+        return f"{said}\nA site is the middle of a window: near the edges of the frames there is none."
 
     def _colour(self) -> None:
         """Each shape has the colour of its trace."""
