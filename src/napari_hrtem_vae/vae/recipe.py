@@ -81,10 +81,10 @@ class Recipe:
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= most:
                 raise ParameterError(f"{name} is {value!r}; give a whole number from {least} to {most}.")
-        for name, largest in (("beta", 1e6), ("learning_rate", 1.0)):
+        for name in ("beta", "learning_rate"):
             value = getattr(self, name)
-            if not _is_number(value) or not 0 < value <= largest:
-                raise ParameterError(f"{name} is {value!r}; give a number above 0, at most {largest:g}.")
+            if not _is_number(value) or not 0 < value <= 1e6:
+                raise ParameterError(f"{name} is {value!r}; give a number above 0, at most 1e6.")
         window = ARCHITECTURES[self.architecture]().window
         if not _is_number(self.smoothing_px) or not 0 <= self.smoothing_px <= window:
             raise ParameterError(f"smoothing_px is {self.smoothing_px!r}; give a number from 0 to {window}.")

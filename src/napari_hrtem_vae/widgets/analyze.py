@@ -21,6 +21,7 @@ from .saving import ResultSaver
 from .store import Store
 from .timeline import Timeline
 from .video_panel import VideoPanel
+from .view_keeper import ViewKeeper
 
 if TYPE_CHECKING:
     from .contact_sheet import ContactSheet
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 PLOT_NAME, SHEET_NAME = "HRTEM VAE: z(t)", "HRTEM VAE: overview"
 WIDTH = 330
+NOTHING_YET = "After an analysis, the maps of all latents stand here."
+STILL = "One frame shows no change over time: there are no maps to compare."
 
 
 class AnalyzeWidget(QWidget):
@@ -56,7 +59,17 @@ class AnalyzeWidget(QWidget):
         self.timeline = Timeline(napari_viewer, self.store)
         self.map_layer = MapLayer(napari_viewer, self.store)
         self.saver = ResultSaver(self.store)
-        parts = [self.saver, self.run, self.model, self.timeline, self.map_layer, self.maps, self.region]
+        self.view = ViewKeeper(napari_viewer)
+        parts = [
+            self.view,
+            self.saver,
+            self.run,
+            self.model,
+            self.timeline,
+            self.map_layer,
+            self.maps,
+            self.region,
+        ]
         self._release = _Release([*parts, self.video], self.store)
         self._build()
         self.maps.overview_button.clicked.connect(self.show_overview)
@@ -187,19 +200,27 @@ class AnalyzeWidget(QWidget):
         from .layers import latent_order, peaks_of
 
         state = self.store.state
-        if self.sheet is None or state.result is None:
+        if self.sheet is None:
+            return
+        if state.result is None:
+            self._empty_sheet(NOTHING_YET)
             return
         kind = state.kind
         if not KINDS[kind].per_latent or kind == "z" or kind not in state.result:
             kind = "time_correlated_variance"
         if kind not in state.result:
-            self.store.say("There are no maps: one frame shows no change over time.", error=True)
+            self._empty_sheet(STILL if "z" in state.result else NOTHING_YET)
             return
         self._sheet_latents = latent_order(peaks_of(state.result), state.order)
         field = state.result[kind].transpose("latent", "y", "x")
         maps = np.asarray(field, np.float32)[self._sheet_latents]
         self.sheet.set_maps(maps, [f"z{i}" for i in self._sheet_latents], colormap=KINDS[kind].colormap)
         self._mark_latent()
+
+    def _empty_sheet(self, hint: str) -> None:
+        if self.sheet is not None:
+            self._sheet_latents = []
+            self.sheet.clear(hint)
 
     def _picked(self, index: int) -> None:
         if 0 <= index < len(self._sheet_latents):

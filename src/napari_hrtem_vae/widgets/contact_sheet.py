@@ -13,6 +13,7 @@ from qtpy.QtGui import QColor, QFont, QFontMetrics, QImage, QPainter, QPalette, 
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
+    QLabel,
     QListView,
     QPushButton,
     QStyle,
@@ -291,6 +292,22 @@ class ContactSheet(QWidget):
         layout.addLayout(bar)
         layout.addWidget(self._grid, 1)
         self._save.setEnabled(False)
+        # inside the grid, so that it takes no room of its own
+        self._hint = QLabel(self._grid.viewport())
+        self._hint.setContentsMargins(10, 8, 10, 8)
+        self._hint.hide()
+
+    def clear(self, hint: str) -> None:
+        """Show no maps, and `hint` in their place."""
+        self.set_maps(np.zeros((0, 1, 1), np.float32), [])
+        self.set_current(-1)
+        self._hint.setText(hint)
+        self._hint.adjustSize()
+        self._hint.show()
+
+    def hint(self) -> str:
+        """What stands in place of maps; empty while there are some."""
+        return "" if self._hint.isHidden() else self._hint.text()
 
     def set_maps(self, maps: np.ndarray, labels: Sequence[str], *, colormap: str = "magma") -> None:
         """Show `maps` in the order given; the highlight stays where it is while their number does.
@@ -321,6 +338,7 @@ class ContactSheet(QWidget):
         self._paint()
         self._grid.fit()
         self._save.setEnabled(len(maps) > 0)
+        self._hint.hide()
 
     def set_same_scale(self, same: bool) -> None:
         """Scale all maps by the largest robust maximum (true), or each by its own."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QLayout, QWidget
 
 from ..errors import ParameterError
 from .parts import Rows
@@ -31,7 +31,7 @@ class ParameterForm(QWidget):
         super().__init__()
         self._parameters = parameters
         self._rows = {f.name: _row_of(f) for f in fields(parameters) if f.name not in set(skip)}
-        rows = Rows(112)
+        self._layout = rows = Rows(112)
         self.setLayout(rows)
         for field in fields(parameters):
             if field.name in self._rows:
@@ -42,6 +42,10 @@ class ParameterForm(QWidget):
         self.show_parameters(parameters)
         for row in self._rows.values():
             row.changed.connect(self._row_changed)
+
+    def add_row(self, text: str, field: QWidget | QLayout) -> None:
+        """One more row, of something that is no field of the dataclass."""
+        self._layout.add(text, field)
 
     def show_parameters(self, parameters: Any) -> None:
         """Put the values of `parameters` into the rows."""

@@ -14,6 +14,14 @@ from .store import Store
 COLUMNS = {"Strength": "hotspot_strength", "Area": "hotspot_area", "y": "hotspot_y", "x": "hotspot_x"}
 MOST_ROWS = 200
 SITES_SHOWN = 24
+ROW_PX, LEAST_ROWS = 22, 5
+TOOLTIPS = {
+    "Strength": "How much of the latents' variance at the strongest site of the place is trend: the sum of "
+    "ρ² × variance over the latents. Larger is more; it is not a significance.",
+    "Area": "Area of the sites with significant change: nm², or px² where the pixel size is unknown",
+    "y": "Centre of the place, from the top of the frames",
+    "x": "Centre of the place, from the left of the frames",
+}
 
 
 class HotspotsPanel(Panel):
@@ -28,10 +36,14 @@ class HotspotsPanel(Panel):
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.verticalHeader().hide()
+        self.table.verticalHeader().setMinimumSectionSize(ROW_PX)
+        self.table.verticalHeader().setDefaultSectionSize(ROW_PX)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.table.setMinimumHeight(130)
+        # a heading, and rows that are seen without scrolling the whole widget far
+        self.table.setMinimumHeight((LEAST_ROWS + 1) * ROW_PX + 8)
         self.column.addWidget(self.note)
-        self.column.addWidget(self.table, 1)
+        self.column.addWidget(self.table, 100)
+        self.column.addStretch(1)  # takes the room while there is no table
         self.table.cellClicked.connect(lambda row, _: self.go_to(row))
         store.on("result", self._fill)
         self._fill()
@@ -76,10 +88,10 @@ class HotspotsPanel(Panel):
         self.table.setRowCount(min(count, MOST_ROWS))
         self.table.setVisible(count > 0)
         if result is None:
-            show_note(self.note, "After an analysis, the places where something changed stand here.")
+            show_note(self.note, "After a run, places with change stand here.")
             return
         if "hotspot_y" not in result:
-            show_note(self.note, "")
+            show_note(self.note, "One frame shows no change over time." if "z" in result else "")
             return
         show_note(self.note, self._summary(count))
         headings = []
@@ -92,12 +104,14 @@ class HotspotsPanel(Panel):
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.table.setItem(row, column, item)
         self.table.setHorizontalHeaderLabels(headings)
+        for column, heading in enumerate(COLUMNS):
+            self.table.horizontalHeaderItem(column).setToolTip(TOOLTIPS[heading])
 
     def _summary(self, count: int) -> str:
         if not count:
             return "No place changed significantly."
         more = f"; the first {MOST_ROWS} are listed" if count > MOST_ROWS else ""
-        return f"{count} place{'s' * (count != 1)} with significant change{more}; click one to go there."
+        return f"{count} place{'s' * (count != 1)}{more}; click one to go there."
 
 
 def _site(result: Any, axis: str, value: float) -> float:

@@ -25,6 +25,7 @@ class MapKind:
     """How one kind of map is called and looks."""
 
     label: str
+    short: str
     variable: str
     colormap: str
     symmetric: bool = False
@@ -35,12 +36,14 @@ class MapKind:
 
 # Sequential maps are added to the video: where nothing happens it shines through untouched.
 KINDS = {
-    "time_correlated_variance": MapKind("Time-correlated variance", "time_correlated_variance", "inferno"),
-    "variance": MapKind("Variance", "variance", "viridis"),
-    "spearman": MapKind("Spearman's ρ", "spearman", "RdBu_r", True, True, "translucent", 0.6),
-    "significance": MapKind("Significance", "significance", "magma"),
-    "z": MapKind("z at this frame", "z", "RdBu_r", True, True, "translucent", 0.6),
-    "change": MapKind("Change (all latents)", "change", "magma", False, False),
+    "time_correlated_variance": MapKind(
+        "Time-correlated variance", "ρ·var", "time_correlated_variance", "inferno"
+    ),
+    "variance": MapKind("Variance", "var", "variance", "viridis"),
+    "spearman": MapKind("Spearman's ρ", "ρ", "spearman", "RdBu_r", True, True, "translucent", 0.6),
+    "significance": MapKind("Significance", "sig", "significance", "magma"),
+    "z": MapKind("z at this frame", "", "z", "RdBu_r", True, True, "translucent", 0.6),
+    "change": MapKind("Change (all latents)", "change", "change", "magma", False, False),
 }
 
 
@@ -343,6 +346,7 @@ def map_layer_data(
 
 
 def map_name(title: str, kind: str, latent: int) -> str:
-    """Name of a map layer."""
-    what = f"z{latent} {KINDS[kind].label}" if KINDS[kind].per_latent else KINDS[kind].label
+    """Name of a map layer, short enough for the layer list."""
+    look = KINDS[kind]
+    what = f"z{latent} {look.short}".strip() if look.per_latent else look.short
     return f"{title} · {what}" if title else what

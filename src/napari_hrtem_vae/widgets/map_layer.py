@@ -41,6 +41,7 @@ class MapLayer:
     def __init__(self, viewer: Any, store: Store) -> None:
         self._viewer, self._store = viewer, store
         self._layer: Any = None
+        self._deleted = False  # by the user: comes back only when something of the result is picked
         self._analysis = store.state.analysis
         self._shown: tuple[str, int] | None = None
         self._limits: tuple[float, float] | None = None
@@ -50,6 +51,7 @@ class MapLayer:
         viewer.layers.selection.events.active.connect(self._activated)
         store.on("result revision latent kind analysis", self._update)
         store.on("frame", self._frame_moved)
+        store.on("running", self._drop_if_gone)
         for layer in list(viewer.layers):
             self._adopt(layer)
 
@@ -72,7 +74,17 @@ class MapLayer:
 
     def _removed(self, event: Any) -> None:
         if event.value is self._layer:
-            self._layer = None
+            self._layer, self._deleted = None, True
+        self._drop_if_gone()
+
+    def _drop_if_gone(self) -> None:
+        """Forget a result of which the viewer shows neither the video nor a map."""
+        state = self._store.state
+        if state.result is None or state.running or self._latest.busy or self._layer is not None:
+            return
+        layers = list(self._viewer.layers)
+        if not any(layer is state.analysed or result_of(layer) is state.result for layer in layers):
+            self._store.drop_result(message=Message())
 
     def _activated(self, event: Any) -> None:
         if event.value is not None and event.value is not self._layer:
@@ -83,7 +95,7 @@ class MapLayer:
         if result is None or self._store.state.running:
             return
         note = note_of(layer)
-        self._layer = layer
+        self._layer, self._deleted = layer, False
         self._analysis = self._store.state.analysis + 1
         self._shown = (note.get("map", ""), note.get("latent", 0))
         self._limits = None
@@ -93,17 +105,32 @@ class MapLayer:
             revision=0,
             placement=placement_of_layer(layer),
             title=note.get("title", ""),
+            analysed=self._video_of(result, note),
             latent=note.get("latent"),
             kind=note.get("map", self._store.state.kind),
             message=Message(" ".join(notices_of(result))),
         )
 
+    def _video_of(self, result: Any, note: dict[str, Any]) -> Any:
+        """The layer in the viewer that a result was made of: of the same file, else of the same name."""
+        others = [layer for layer in self._viewer.layers if result_of(layer) is None and layer.ndim > 1]
+        source = str(result.attrs.get("source", "array"))
+        same = [
+            layer for layer in others if source != "array" and str(note_of(layer).get("source")) == source
+        ]
+        named = [layer for layer in others if layer.name == note.get("title")]
+        return next(iter(same + named), None)
+
     def _update(self) -> None:
         state = self._store.state
+        if state.result is None:
+            # what was on the screen stays there, but is no more in step
+            self._layer, self._shown, self._limits, self._deleted = None, None, None, False
         if state.result is None or state.placement is None:
             return
         if state.analysis != self._analysis:
             self._analysis, self._layer, self._shown, self._limits = state.analysis, None, None, None
+            self._deleted = False
         if not available_kinds(state.result):
             return
         kind = self._kind(state.result)
@@ -117,7 +144,9 @@ class MapLayer:
 
     def _frame_moved(self) -> None:
         result = self._store.state.result
-        if result is not None and "z" in available_kinds(result) and self._kind(result) == "z":
+        if result is None or self._deleted:
+            return
+        if "z" in available_kinds(result) and self._kind(result) == "z":
             self._update()
 
     def _kind(self, result: Any) -> str:
@@ -128,7 +157,7 @@ class MapLayer:
     def _show_frame(self, latent: int) -> None:
         """z at this frame comes from disk perhaps: read in a thread."""
         state = self._store.state
-        result, frame, analysis = state.result, state.frame, state.analysis
+        result, frame = state.result, state.frame
         if result is None:
             return
         fresh = self._shown != ("z", latent) or self._limits is None
@@ -144,7 +173,7 @@ class MapLayer:
             return values, limits_of(np.stack([values, *some]), "z")
 
         def take(found: Any) -> None:
-            if self._store.state.analysis == analysis:
+            if self._store.state.result is result:
                 self._show("z", latent, found[0], found[1])
 
         self._latest.submit(read, take)
@@ -183,7 +212,7 @@ class MapLayer:
             state.result, state.placement, kind=kind, latent=latent, frame=state.frame, title=state.title
         )
         options["contrast_limits"] = self._limits if kind == "z" and self._limits else limits_of(values, kind)
-        self._layer = Image(values, **options)
+        self._layer, self._deleted = Image(values, **options), False
         active = self._viewer.layers.selection.active
         self._viewer.add_layer(self._layer)
         # the video stays selected: its frames are what the user steps through

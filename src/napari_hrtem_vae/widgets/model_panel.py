@@ -21,7 +21,7 @@ from superqt import QCollapsible
 from ..errors import HrtemVaeError, ModelFileError
 from ..vae.card import list_models, read_card
 from .form import ParameterForm
-from .parts import Panel, Rows, narrow, note_label, show_note, stack
+from .parts import Panel, narrow, note_label, show_note
 from .settings import load_settings, save_settings
 from .store import Store
 from .worker import Latest
@@ -129,17 +129,12 @@ class ModelPanel(Panel):
         row.addWidget(self.load_button)
         self.column.addLayout(row)
         self.column.addWidget(self.note)
-        form = Rows()
-        form.add("Device", self.device_box)
-        self.column.addLayout(form)
-        storage = Rows(112)
+        self.form.add_row("Device", self.device_box)
         where = QHBoxLayout()
         where.addWidget(self.store_edit, 1)
         where.addWidget(self.browse_button)
-        storage.add("Store result in", where)
-        holder = stack(self.form)
-        holder.layout().addLayout(storage)
-        self.options.addWidget(holder)
+        self.form.add_row("Store result in", where)
+        self.options.addWidget(self.form)
         self.column.addWidget(self.options)
 
     def shut_down(self) -> None:
@@ -208,13 +203,14 @@ class ModelPanel(Panel):
         if card is None:
             return
         size = f"{card.pixel_size_nm:.3g} nm/px" if card.pixel_size_nm else "pixel size unknown"
-        lines = [f"{card.material} · {size} · window {card.window} px · {card.latents} latents"]
+        lines = [f"{card.material} · {size} · {card.latents} latents"]
         zoom = state.parameters.zoom or choose_zoom(state.pixel_size_nm, card.pixel_size_nm)
         if zoom != 1:
             word = "enlarged" if zoom > 1 else "reduced to"
             lines.append(f"The video is resampled on the fly: frames are {word} {zoom:.3g} ×.")
         show_note(self.note, "\n".join(lines))
-        self.model_box.setToolTip(f"{card.summary}\nLicence: {card.licence}".strip())
+        about = f"{card.summary}\nWindow: {card.window} px\nLicence: {card.licence}"
+        self.model_box.setToolTip(about.strip())
 
     def _ask_for_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load a model", "", "Models (*.safetensors)")

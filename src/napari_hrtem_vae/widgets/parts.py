@@ -23,10 +23,12 @@ class Panel(QFrame):
     def __init__(self, heading: str) -> None:
         super().__init__()
         self.column = QVBoxLayout(self)
-        self.column.setContentsMargins(0, 0, 0, 6)
-        self.column.setSpacing(4)
+        self.column.setContentsMargins(0, 0, 0, 4)
+        self.column.setSpacing(3)
         if heading:
             label = QLabel(f"<b>{heading}</b>")
+            # no room to spare goes to a heading
+            label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
             self.column.addWidget(label)
 
 
@@ -37,6 +39,7 @@ class Rows(QFormLayout):
         super().__init__()
         self._label_width = label_width
         self.setContentsMargins(0, 0, 0, 0)
+        self.setVerticalSpacing(3)
         self.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
 
     def add(self, text: str, field: QWidget | QLayout, tooltip: str = "") -> None:
@@ -104,14 +107,3 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return number if number > 0 else None
-
-
-def stack(*widgets: QWidget) -> QWidget:
-    """Widgets under one another without margins."""
-    holder = QWidget()
-    layout = QVBoxLayout(holder)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(4)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return holder

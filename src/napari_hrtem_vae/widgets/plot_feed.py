@@ -70,7 +70,7 @@ class PlotFeed:
                 for i, (region, series) in enumerate(zip(regions, values, strict=True))
                 if series is not None
             ]
-            self._plot.set_traces(traces, y_label=f"z{latent}, mean of the region", time_label=label)
+            self._plot.set_traces(traces, y_label=f"z{latent}, region mean", time_label=label)
             self._cursor()
 
         self._latest.submit(compute, take)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QWidget
 
 from .layers import Placement, placement_on
 from .parts import Panel, Rows, narrow, note_label, show_note
@@ -16,7 +16,7 @@ from .store import Store
 
 SHAPES = {"Rectangle": "add_rectangle", "Ellipse": "add_ellipse", "Polygon": "add_polygon"}
 SETTLE_MS = 120
-HINT = "Draw regions on the video: each plots z against time below."
+HINT = "Each region plots z against time, below."
 
 
 def right_axis_choices(result: Any) -> list[str]:
@@ -49,9 +49,13 @@ class RegionPanel(Panel):
         row.addWidget(self.shape_box)
         form = Rows()
         form.add("Right axis", self.right_box)
+        # of no use, and so out of sight, while the result holds z alone
+        self.right_row = QWidget()
+        self.right_row.setLayout(form)
+        self.right_row.hide()
         self.column.addLayout(row)
         self.column.addWidget(self.note)
-        self.column.addLayout(form)
+        self.column.addWidget(self.right_row)
         show_note(self.note, HINT)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -178,7 +182,9 @@ class RegionPanel(Panel):
         blocked = self.right_box.blockSignals(True)
         self.right_box.clear()
         self.right_box.addItem("none", "")
-        for name in right_axis_choices(self._store.state.result):
+        choices = right_axis_choices(self._store.state.result)
+        self.right_row.setVisible(bool(choices))
+        for name in choices:
             self.right_box.addItem(name.replace("_", " "), name)
         index = max(self.right_box.findData(self._store.state.right_axis), 0)
         self.right_box.setCurrentIndex(index)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ..progress import Progress
 
 
+CANCELLING = "Cancelling…"
+
+
 @dataclass(frozen=True)
 class Started:
     """The first thing the work tells: where the sites will be."""
@@ -80,6 +83,7 @@ class RunPanel(Panel):
         self._work: Work | None = None
         self._began = self._clicked_at = 0.0
         self._title = ""
+        self._video: Any = None
         self._sites = self._frames = 0
         self._placement: Callable[[Any], Placement] | None = None
         self.button = QPushButton("Analyze")
@@ -109,7 +113,11 @@ class RunPanel(Panel):
         if self._work is not None:
             self._work.stop()
             self.button.setEnabled(False)
-            self.button.setText("Stopping…")
+            self.button.setText(CANCELLING)
+            show_note(self.progress, CANCELLING)
+            # now: while torch is loaded the window may hang for a moment
+            self.button.repaint()
+            self.progress.repaint()
             return
         self._begin()
 
@@ -131,7 +139,7 @@ class RunPanel(Panel):
         self._placement = lambda grid: placement_on(
             fixed, (grid.y - origin[0]) / pixel, (grid.x - origin[1]) / pixel
         )
-        self._title = state.video.name
+        self._title, self._video = state.video.name, state.video
         self._began = self._clicked_at = time.monotonic()
         self._sites = self._frames = 0
         self._work = Work(analysis_work(video, state.model, state.parameters, state.result_store or None))
@@ -140,7 +148,8 @@ class RunPanel(Panel):
         self.button.setText("Cancel")
         self.bar.setRange(0, 0)
         self.bar.show()
-        self._store.change(running=True, message=Message())
+        # nothing of the last result may be taken for one of this run; its map layer stays
+        self._store.drop_result(running=True, message=Message())
         self._work.start()
 
     def _progressed(self, items: list[Any]) -> None:
@@ -156,7 +165,7 @@ class RunPanel(Panel):
         if grew:
             self._store.change(revision=self._store.state.revision + 1)
         last = items[-1]
-        if not isinstance(last, Started):
+        if not isinstance(last, Started) and self.button.isEnabled():
             self._show_progress(last)
 
     def _started(self, started: Started) -> None:
@@ -170,6 +179,7 @@ class RunPanel(Panel):
             revision=0,
             placement=self._placement(grid) if self._placement else None,
             title=self._title,
+            analysed=self._video,
             latent=None,
             message=Message(notices),
         )
@@ -195,7 +205,7 @@ class RunPanel(Panel):
     def _ended(self, outcome: Outcome) -> None:
         if self._work is None:
             return
-        self._work = None
+        self._work = self._video = None
         self.button.setText("Analyze")
         self.button.setEnabled(True)
         self.bar.hide()

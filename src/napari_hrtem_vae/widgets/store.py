@@ -12,7 +12,7 @@ from ..vae.parameters import AnalyzeParameters
 
 if TYPE_CHECKING:
     import xarray as xr
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
     from .layers import Placement
     from .regions import Region
@@ -66,6 +66,8 @@ class State:
         Where the result's sites lie in the world.
     title : str
         Name of the analysed video.
+    analysed : napari.layers.Layer or None
+        Layer of the analysed video, by identity; None: not known.
     latent : int or None
         Latent on the screen; None: the one in which most happens.
     order : str
@@ -95,6 +97,7 @@ class State:
     revision: int = 0
     placement: Placement | None = None
     title: str = ""
+    analysed: Layer | None = None
     latent: int | None = None
     order: str = "peak"
     kind: str = "time_correlated_variance"
@@ -131,6 +134,11 @@ class Store:
             return
         self._state = replace(before, **values)
         self.changed.emit(names)
+
+    def drop_result(self, **values: Any) -> None:
+        """Forget the result and all that belongs to it; `values` change at the same time."""
+        nothing = {"result": None, "placement": None, "analysed": None, "title": "", "latent": None}
+        self.change(**(nothing | values))
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Show one sentence to the user."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -173,6 +174,11 @@ def _legend_columns(labels: Sequence[str], style: FigureStyle, width: float) -> 
     return int(max(1, min(len(labels), width // widest)))
 
 
+def _in_lines(label: str, style: FigureStyle, height: float) -> str:
+    """An axis label in lines that fit into `height` points; a letter is about 0.6 of its height wide."""
+    return textwrap.fill(label, max(6, int(height / (0.6 * style.font))), break_long_words=False)
+
+
 def draw_figure(figure: Figure, content: FigureContent, style: FigureStyle) -> list[Axes]:
     """Draw `content` into the emptied figure; returns the axes, left first, none when there is nothing."""
     figure.clear()
@@ -180,13 +186,15 @@ def draw_figure(figure: Figure, content: FigureContent, style: FigureStyle) -> l
     if not (content.left or content.right):
         return []
     left = figure.add_subplot()
+    # what legend, ticks and time label leave of the figure
+    height = figure.get_figheight() * 72 - 6 * style.font
     axes = [left]
     _dress(left, style, right=False)
     left.set_xlabel(content.time_label)
     left.grid(axis="y", color=style.pale, alpha=0.12, lw=0.8)
     lines = [_draw_trace(left, trace, content.frames, dashed=False) for trace in content.left]
     if content.left:
-        left.set_ylabel(content.left_label)
+        left.set_ylabel(_in_lines(content.left_label, style, height))
     else:
         left.yaxis.set_visible(False)
     if content.right:
@@ -194,7 +202,7 @@ def draw_figure(figure: Figure, content: FigureContent, style: FigureStyle) -> l
         axes.append(right)
         _dress(right, style, right=True)
         lines += [_draw_trace(right, trace, content.frames, dashed=True) for trace in content.right]
-        right.set_ylabel(content.right_label)
+        right.set_ylabel(_in_lines(content.right_label, style, height))
     traces = content.left + content.right
     if len(traces) > 1:
         labels = [trace.label for trace in traces]

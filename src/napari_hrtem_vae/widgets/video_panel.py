@@ -144,11 +144,11 @@ class VideoPanel(Panel):
         frames = 1 if axes.time is None else shape[axes.time]
         lines = [f"{frames} frame{'s' * (frames != 1)} of {shape[axes.y]} × {shape[axes.x]} px"]
         if state.pixel_size_nm is None:
-            lines.append("The pixel size is unknown: type it, or match the fringes.")
+            lines.append("Pixel size unknown: type it or match it.")
         if state.frame_time_s is None and frames > 1:
-            lines.append("The frame time is unknown: time is counted in frames.")
+            lines.append("Frame time unknown: time is in frames.")
         if frames == 1:
-            lines.append("One frame: there is z, but no change over time.")
+            lines.append("One frame: z, but no change over time.")
         show_note(self.note, "\n".join(lines))
         self.match_button.setVisible(state.pixel_size_nm is None)
         self.match_button.setEnabled(self._work is None)
