@@ -1,6 +1,6 @@
 """How close encoding comes to the machine's limit: ratios in one run, medians of paired repeats.
 
-    python benchmarks/encode.py [--repeats 3] [--frames 2] [--size 512] [--keras]
+    python benchmarks/encode.py [--repeats 3] [--frames 24] [--size 512] [--keras]
 
 With --keras the authors' way (one `predict` a window) is timed with TensorFlow, which must then be
 installed; without it that row is left out.
@@ -65,7 +65,7 @@ def keras_one_by_one(count: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--keras", action="store_true")
     options = parser.parse_args()

@@ -35,9 +35,13 @@ def reconstructed_windows(still: xr.DataArray, model: Model) -> tuple[np.ndarray
     grid = site_grid(still, model.card, parameters)
     preprocessing = run(prepare_steps(still, model.card, parameters, grid))
     frame = np.array(still, np.float32)
-    seen = Band(preprocessing, 0, grid.enlarged[0], torch.device("cpu"))(frame, frame_statistics(frame))[0].numpy()
+    seen = Band(preprocessing, 0, grid.enlarged[0], torch.device("cpu"))(frame, frame_statistics(frame))[
+        0
+    ].numpy()
     size = model.card.window
-    views = np.lib.stride_tricks.sliding_window_view(seen, (size, size))[::size, ::size].reshape(-1, size, size)
+    views = np.lib.stride_tricks.sliding_window_view(seen, (size, size))[::size, ::size].reshape(
+        -1, size, size
+    )
     mean, _ = model.encode(views)
     return views, model.decode(mean)
 
@@ -56,7 +60,9 @@ def main() -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, index in zip(figure.subplots(2, 6).ravel(), best, strict=True):
         axes.imshow(drawn[index], cmap="gray", vmin=0, vmax=1)
-        axes.set_title(f"r = {np.corrcoef(windows[index].ravel(), drawn[index].ravel())[0, 1]:.2f}", fontsize=9)
+        axes.set_title(
+            f"r = {np.corrcoef(windows[index].ravel(), drawn[index].ravel())[0, 1]:.2f}", fontsize=9
+        )
         axes.set_axis_off()
     figure.savefig(Path(__file__).parent / "images" / "reconstruction.png", dpi=120)
 

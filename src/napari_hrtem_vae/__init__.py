@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from .vae.analysis import analyze as analyze
     from .vae.analysis import encode as encode
     from .vae.card import list_models as list_models
+    from .vae.images import train as train
     from .vae.model import load_model as load_model
     from .vae.model import save_model as save_model
     from .vae.parameters import AnalyzeParameters as AnalyzeParameters
     from .vae.recipe import Recipe as Recipe
     from .vae.statistics import map_dynamics as map_dynamics
-    from .vae.images import train as train
 
 __version__ = version("napari-hrtem-vae")
 

@@ -92,10 +92,12 @@ class AxisSmoothing:
         radius = len(self.taps) // 2
         wanted = mirrored(np.arange(start - radius, stop + radius), size)
         self.source = int(wanted.min()), int(wanted.max()) + 1
-        self.index = torch.from_numpy(wanted - self.source[0]).to(device)
+        # Inside the frame nothing is mirrored, and nothing need be copied.
+        inside = self.source[1] - self.source[0] == len(wanted)
+        self.index = None if inside else torch.from_numpy(wanted - self.source[0]).to(device)
 
     def __call__(self, frames: Tensor) -> Tensor:
-        padded = frames.index_select(self.axis, self.index)
+        padded = frames if self.index is None else frames.index_select(self.axis, self.index)
         out = padded.narrow(self.axis, 0, self.size) * float(self.taps[0])
         for shift, tap in enumerate(self.taps[1:], 1):
             out.add_(padded.narrow(self.axis, shift, self.size), alpha=float(tap))
@@ -148,11 +150,15 @@ def frame_statistics_steps(video: xr.DataArray, levels: GreyLevels) -> Steps[Fra
     parts: list[FrameStatistics] = []
     count = max(1, CHUNK_BYTES // (4 * video[0].size))
     done = 0
-    for chunk in read_ahead(video, count):
+
+    def prepare(_: int, frames: Float) -> FrameStatistics:
+        return frame_statistics(frames, levels)
+
+    for chunk in read_ahead(video, count, slice(None), prepare):
         yield Progress(done, len(video), "Checking the frames")
         if chunk is not None:
-            parts.append(frame_statistics(chunk[1], levels))
-            done += len(chunk[1])
+            parts.append(chunk[1])
+            done += len(chunk[1].mean)
     columns = zip(*((part.mean, part.deviation, part.usable, part.bright) for part in parts), strict=True)
     statistics = FrameStatistics(*(np.concatenate(column) for column in columns))
     if not statistics.usable.any():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ..errors import HrtemVaeError, VideoFileError
 
 Float = NDArray[np.float32]
+Prepared = TypeVar("Prepared")
 CHUNK_BYTES = 1 << 25
 _PATIENCE_S = 0.2
 
@@ -36,27 +38,45 @@ def read_frames(video: xr.DataArray, frames: slice, rows: slice = slice(None)) -
         ) from error
 
 
+def as_read(start: int, frames: Float) -> Float:
+    """Frames as they are: what `read_ahead` prepares unless told otherwise."""
+    return frames
+
+
 def read_ahead(
-    video: xr.DataArray, count: int, rows: slice = slice(None)
-) -> Iterator[tuple[int, Float] | None]:
+    video: xr.DataArray, count: int, rows: slice, prepare: Callable[[int, Float], Prepared]
+) -> Iterator[tuple[int, Prepared] | None]:
     """All frames, `count` at a time, with the number of the first; the next are read while these are used.
 
     Yields None while a read takes its time, so that a stop is seen.
+
+    Parameters
+    ----------
+    video : DataArray (time, y, x)
+    count : int
+    rows : slice
+        Rows of each frame.
+    prepare : callable
+        Gets the first frame's number and the frames (n, rows, x), in the thread that reads.
     """
     slices = [slice(start, min(start + count, len(video))) for start in range(0, len(video), count)]
+
+    def read(frames: slice) -> Prepared:
+        return prepare(frames.start, read_frames(video, frames, rows))
+
     reader = ThreadPoolExecutor(1)
     try:
-        upcoming = reader.submit(read_frames, video, slices[0], rows)
+        upcoming = reader.submit(read, slices[0])
         for number, current in enumerate(slices):
             frames = yield from _patiently(upcoming)
             if number + 1 < len(slices):
-                upcoming = reader.submit(read_frames, video, slices[number + 1], rows)
+                upcoming = reader.submit(read, slices[number + 1])
             yield current.start, frames
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
 
 
-def _patiently(future: Future[Float]) -> Generator[None, None, Float]:
+def _patiently(future: Future[Prepared]) -> Generator[None, None, Prepared]:
     while True:
         try:
             return future.result(timeout=_PATIENCE_S)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import ParameterError, ResultError, VideoShapeError
 from ..io.memory import memory_budget
@@ -18,12 +19,12 @@ from .encoding import FrameEncoder, choose_device
 from .model import Model
 from .parameters import AnalyzeParameters
 from .preprocessing import FrameStatistics, Preprocessing, prepare_steps
-from .reading import CHUNK_BYTES, read_ahead
+from .reading import CHUNK_BYTES, as_read, read_ahead
 
 Float = NDArray[np.float32]
 # Several bands let a map fill in while the rest is computed.
 _FEWEST_BANDS = 6
-_FEWEST_ROWS = 4
+_FEWEST_ROWS = 16
 # Beyond this a pixel size is a slip (pm for nm), or of a video without atomic columns.
 _LARGEST_ZOOM = 12.0
 _MOST_PIXELS = 1 << 29
@@ -102,13 +103,16 @@ class Walk:
             4 * (band.rows.stop - band.rows.start) * self.grid.frame[1] * max(1.0, self.grid.zoom) ** 2
         )
         count = max(1, int(min(CHUNK_BYTES, self.budget // 16) / frame_bytes))
-        for chunk in read_ahead(self.video, count, band.rows):
+
+        def prepare(start: int, frames: Float) -> Tensor:
+            return band(frames, self.statistics.of(slice(start, start + len(frames))))
+
+        for chunk in read_ahead(self.video, count, band.rows, prepare):
             if chunk is None:
                 yield self.progress("Reading")
                 continue
             start, frames = chunk
-            found = self.statistics.of(slice(start, start + len(frames)))
-            for rows in self.encoder.rows(band(frames, found)):
+            for rows in self.encoder.rows(frames):
                 out[start + rows.frame, rows.row : rows.row + len(rows.mean)] = rows.mean
                 self.done += rows.mean.shape[0] * rows.mean.shape[1]
                 yield self.progress()
@@ -164,7 +168,7 @@ def _load_steps(video: xr.DataArray) -> Steps[xr.DataArray]:
         return video
     frames = np.empty(video.shape, np.float32)
     done = 0
-    for chunk in read_ahead(video, max(1, CHUNK_BYTES // (4 * video[0].size))):
+    for chunk in read_ahead(video, max(1, CHUNK_BYTES // (4 * video[0].size)), slice(None), as_read):
         yield Progress(done, len(video), "Reading")
         if chunk is not None:
             frames[chunk[0] : chunk[0] + len(chunk[1])] = chunk[1]
