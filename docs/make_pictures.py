@@ -67,6 +67,8 @@ def make_pictures(folder: Path, model: str | None, settings: str) -> list[Path]:
     state = widget.store.state
     if state.result is None or state.running or not state.result.data_vars:
         raise SystemExit(f"The analysis failed: {state.message.text}")
+    # The highest latent of this model shows the crystal's edge, whose shrinking a reader can see at once.
+    widget.store.change(latent=int(state.result.sizes["latent"]) - 1)
     draw_regions(viewer, widget)
     viewer.dims.set_current_step(0, state.result.sizes["time"] // 2)
     settle(2)
@@ -83,12 +85,15 @@ def make_pictures(folder: Path, model: str | None, settings: str) -> list[Path]:
 
 
 def draw_regions(viewer: Any, widget: Any) -> None:
-    """A rectangle on the place of the strongest change, and one far from all of them."""
+    """A rectangle on the place where the latent changes most, and one where least changes at all."""
     import numpy as np
+    from scipy.ndimage import uniform_filter
 
     result, placement = widget.store.state.result, widget.store.state.placement
     change = np.nan_to_num(np.asarray(result["change"], float))
-    centres = [np.unravel_index(index, change.shape) for index in (change.argmax(), quietest(change))]
+    shown = result["time_correlated_variance"].isel(latent=widget.store.state.latent)
+    busiest = uniform_filter(np.nan_to_num(shown.values), int(2 * REGION_SITES)).argmax()
+    centres = [np.unravel_index(index, change.shape) for index in (busiest, quietest(change))]
     widget.region.draw_button.click()
     layer = widget.region.layer
     for y, x in centres:

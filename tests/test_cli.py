@@ -66,10 +66,10 @@ def test_analyze_writes_the_promised_json_store_and_pictures(scene: Path) -> Non
     [
         (("analyze", "nothing.dm4"), 1, "nothing.dm4"),
         (("analyze", "video.zarr", "--model", "nonesuch"), 1, "no model nonesuch"),
-        (("analyze", "video.zarr", "--step", "0"), 1, "step is 0"),
-        (("analyze", "video.zarr", "--pixel-size", "-1"), 1, "pixel_size_nm"),
-        (("train", "simulated", "-o", "m.safetensors", "--recipe", "nonesuch"), 1, "no recipe nonesuch"),
-        (("simulate", "explosion", "-o", "x.zarr"), 1, "no scenario explosion"),
+        (("analyze", "video.zarr", "--step", "0"), 2, "step is 0"),
+        (("analyze", "video.zarr", "--pixel-size", "-1"), 2, "pixel_size_nm"),
+        (("train", "simulated", "-o", "m.safetensors", "--recipe", "nonesuch"), 2, "no recipe nonesuch"),
+        (("simulate", "explosion", "-o", "x.zarr"), 2, "no scenario explosion"),
         (("view", "gone.zarr"), 1, "gone.zarr"),
         (("analyze",), 2, "Missing argument"),
         (("analyze", "video.zarr", "--no-such-option"), 2, "No such option"),
@@ -226,3 +226,23 @@ def test_ctrl_c_keeps_what_was_finished_and_the_same_command_goes_on(tmp_path: P
     done = type_in(*command[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not journal.exists()
+
+
+def test_train_writes_a_model_that_analyze_takes(scene: Path) -> None:
+    recipe = "segments: 320\nepochs: 3\nwarmup_epochs: 1\nbeta: 1.0e-6\nlearning_rate: 2.0e-3\n"
+    (scene / "quick.yaml").write_text(recipe)
+    done = type_in(
+        "train", "simulated", "--recipe", "quick.yaml", "-o", "quick.safetensors", "--json", cwd=scene
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["active_latents"] >= 2
+    used = type_in(
+        "analyze", "video.zarr", "--model", "quick.safetensors", "-o", "quick.zarr", "--json", cwd=scene
+    )
+    assert used.returncode == 0, used.stderr
+
+
+def test_version_is_the_packages(scene: Path) -> None:
+    import napari_hrtem_vae as hv
+
+    assert type_in("--version", cwd=scene).stdout.strip() == hv.__version__

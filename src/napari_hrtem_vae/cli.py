@@ -8,15 +8,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
-from .errors import HrtemVaeError, ModelFileError, ResultError
+from .errors import DeviceError, HrtemVaeError, ModelFileError, ParameterError, ResultError
 from .progress import Steps, run
 
 Result = TypeVar("Result")
@@ -59,6 +60,24 @@ def _tell(as_json: bool, record: dict[str, Any], table: Callable[[], Table]) -> 
         Console().print(table())
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"{version('napari-hrtem-vae')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    _debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from (anywhere).")
+    ] = False,
+) -> None:
+    """See what changes in in situ HRTEM videos."""
+
+
 @app.command()
 def analyze(
     video: Annotated[Path, typer.Argument(help="A video: file or folder.")],
@@ -72,6 +91,7 @@ def analyze(
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     outliers: Annotated[str, typer.Option(help="robust, published or off.")] = "robust",
     scaling: Annotated[str, typer.Option(help="model, window or video.")] = "model",
+    level_beam: Annotated[bool, typer.Option(help="Divide each frame by its mean.")] = True,
     zoom: Annotated[
         float | None, typer.Option(help="Enlarge frames by this; else from the pixel sizes.")
     ] = None,
@@ -101,6 +121,7 @@ def analyze(
         step=chosen.card.step if step is None else step,
         outliers=outliers,
         scaling=scaling,
+        level_beam=level_beam,
         zoom=zoom,
         device=device,
         precision=precision,
@@ -248,7 +269,9 @@ def models(as_json: Json = False) -> None:
     ]
 
     def table() -> Table:
-        out = Table("name", "material", "pixel size (nm)", "size (MB)", "licence", "summary")
+        out = Table(
+            Column("name", no_wrap=True), "material", "pixel size (nm)", "size (MB)", "licence", "summary"
+        )
         for record in records:
             out.add_row(*(str(value) for value in record.values()))
         return out
@@ -295,7 +318,8 @@ def main() -> None:
             raise
         sentence = str(error) if isinstance(error, HrtemVaeError) else f"{type(error).__name__}: {error}"
         _ERRORS.print(f"Error: {sentence}", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(1)
+        # A value out of its range is wrong usage, as an unknown option is.
+        sys.exit(2 if isinstance(error, ParameterError | DeviceError) else 1)
     if code == _INTERRUPTED:
         # Typer returns this code after Ctrl-C, or lets the interrupt through: it depends on its version.
         command = next((one for one in arguments if not one.startswith("-")), "")
