@@ -95,8 +95,9 @@ def _rank_statistics_of_block(series: Float, per_site: int) -> tuple[Float, Floa
     with np.errstate(divide="ignore", invalid="ignore"):
         lag_one = np.einsum("nt,nt->n", ranks[:, 1:], ranks[:, :-1]) / np.einsum("nt,nt->n", ranks, ranks)
     by_site = lag_one.reshape(-1, per_site)
-    # A site whose series are all constant has no memory to tell: 0.
-    of_site = np.nansum(by_site, axis=1) / np.maximum(np.isfinite(by_site).sum(1), 1)
+    # Constant series and straight lines have no memory to tell: NaN, which counts as none.
+    told = np.isfinite(by_site).sum(1)
+    of_site = np.where(told > 0, np.nansum(by_site, axis=1) / np.maximum(told, 1), np.nan)
     p = p_value(rho, np.fmax(lag_one, np.repeat(of_site, per_site)), frames)
     return variance.astype(np.float32), rho.astype(np.float32), p
 
