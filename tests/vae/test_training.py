@@ -76,7 +76,7 @@ def test_own_videos_train_a_model_that_says_where_it_came_from() -> None:
 
 
 def test_patches_train_a_model() -> None:
-    model = hv.train(stripes(420, 0).seen, replace(QUICK, beta=1e-6, epochs=4))
+    model = hv.train(stripes(600, 0).wanted, replace(QUICK, beta=1e-6, epochs=6))
     assert model.encode(stripes(3, 1).seen)[0].shape == (3, 64)
     with pytest.raises(TrainingError, match="leaves none to validate on"):
         hv.train(stripes(1, 0).seen, QUICK)

@@ -21,10 +21,22 @@ import xarray as xr
 from ..errors import ResultError
 from .results_probe import is_result_store
 
+_REMOVALS = 20
+_REMOVAL_PAUSE_S = 0.02
+
 
 def _beside(path: Path, suffix: str) -> Path:
     """Hidden companions of a store lie beside it: zarr warns of foreign files inside."""
     return path.with_name(f".{path.name}.{suffix}")
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove what a failed write left; zarr's own threads may still be writing to it for a moment."""
+    for _ in range(_REMOVALS if path.exists() else 0):
+        shutil.rmtree(path, ignore_errors=True)
+        time.sleep(_REMOVAL_PAUSE_S)
+        if not path.exists():
+            return
 
 
 def open_result(path: str | Path) -> xr.Dataset:
@@ -99,11 +111,11 @@ def save_result(dataset: xr.Dataset, path: str | Path) -> Path:
         with _disk_errors(path):
             if path.exists():
                 raise _taken(path)
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove_folder(aside)
             _cleaned(dataset).to_zarr(aside, mode="w", zarr_format=3, consolidated=False)
             os.replace(aside, path)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove_folder(aside)
     return path
 
 
@@ -220,12 +232,12 @@ class ResultStore:
         # Made aside and renamed when its journal is there: half a store would block the place.
         aside = _beside(self.path, "part")
         try:
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove_folder(aside)
             template.to_zarr(aside, mode="w", zarr_format=3, consolidated=False, compute=False)
             self._write_journal()
             os.replace(aside, self.path)
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove_folder(aside)
             for suffix in ("journal.part", "journal"):
                 with contextlib.suppress(OSError):
                     _beside(self.path, suffix).unlink(missing_ok=True)
