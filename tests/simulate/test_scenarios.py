@@ -10,7 +10,7 @@ import napari_hrtem_vae as hv
 from napari_hrtem_vae.errors import ParameterError, ResultError
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.simulate.material import columns, faceted_crystal
-from napari_hrtem_vae.simulate.scenarios import save_simulation, truth_path
+from napari_hrtem_vae.simulate.scenarios import sample_path, save_simulation, truth_path
 from napari_hrtem_vae.simulate.segments import SegmentParameters, segments_steps
 
 SMALL = {"frames": 3, "rows": 200, "columns": 400}
@@ -40,6 +40,15 @@ def test_annealing_pair_has_the_papers_misfit_and_shrinks_on_one_side() -> None:
     assert areas[-1, 0] < 0.8 * areas[0, 0]
     assert areas[-1, 1] == pytest.approx(areas[0, 1], rel=0.01)
     np.testing.assert_allclose(truth["presence"].sum(("y", "x")) * 0.014**2, areas, rtol=0.02)
+
+
+def test_sample_is_what_its_command_makes() -> None:
+    made = hv.simulate("annealing-pair", seed=0, frames=40)
+    shipped = hv.open_video(sample_path())
+    assert shipped.shape == (40, 384, 640)
+    # To the bit on one machine; another's mathematics may round a rate the other way.
+    assert float((shipped.values == made["video"].values).mean()) > 0.99
+    assert sum(file.stat().st_size for file in sample_path().parent.rglob("*") if file.is_file()) < 12e6
 
 
 def test_mean_counts_are_the_dose() -> None:

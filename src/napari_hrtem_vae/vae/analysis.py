@@ -146,8 +146,8 @@ def analyze_steps(
                 _read_back(written.path, rows, maps, p, still)
                 plan.skip(index)
                 continue
-            block = np.empty((len(video), last - first, grid.shape[1], card.latents), np.float32)
-            block = block if field is None else field[:, rows]
+            shape = (len(video), last - first, grid.shape[1], card.latents)
+            block = np.empty(shape, np.float32) if field is None else field[:, rows]
             yield from plan.encode_band_steps(index, block)
             band = xr.Dataset(
                 coords={name: coords[name] for name in ("x", "latent")} | {"y": coords["y"][rows]}
