@@ -125,7 +125,7 @@ def test_place_that_cannot_serve_is_refused_before_the_work(
 def test_simulation_out_of_bounds_is_a_sentence(tmp_path: Path, option: str, value: str, says: str) -> None:
     sizes = ("--rows", "90000", "--columns", "90000") if option == "--frames" else ()
     done = type_in("simulate", "static", "-o", "v.zarr", option, value, *sizes, cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert says in done.stderr
     assert "ValueError" not in done.stderr
 
