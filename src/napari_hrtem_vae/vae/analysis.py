@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -99,7 +99,10 @@ def _parameters(model: Model, step: int | None, options: dict[str, Any]) -> Anal
 def analyze_steps(
     video: xr.DataArray, model: Model, parameters: AnalyzeParameters, *, store: str | Path | None = None
 ) -> Steps[xr.Dataset]:
-    """Analyse a video; yields progress by the batch and each band's maps as they become final.
+    """Analyse a video; yields progress by the batch and the maps of each band when it is done.
+
+    A band's `significance` and `change` are provisional: their false-discovery rate is settled over all
+    sites at the end.
 
     Parameters
     ----------
@@ -124,9 +127,7 @@ def analyze_steps(
     plan = yield from plan_steps(video, model, parameters, one_pass=True)
     grid, card = plan.grid, model.card
     coords = _coordinates(video, grid, card.latents)
-    maps = {name: np.full((*grid.shape, card.latents), np.nan, np.float32) for name in _RAW_MAPS}
-    p = np.full((*grid.shape, card.latents), np.nan)
-    active = active_latents(card)
+    maps = _Maps.empty((*grid.shape, card.latents), active_latents(card))
     still = len(video) < 2
     attributes = _attributes(video, model, parameters, plan)
     field = None
@@ -143,35 +144,30 @@ def analyze_steps(
         for index, (first, last) in enumerate(plan.bands):
             rows = slice(first, last)
             if written is not None and index in written.finished:
-                _read_back(written.path, rows, maps, p, still)
+                if not still:
+                    maps.read_back(written.path, rows)
                 plan.skip(index)
                 continue
             shape = (len(video), last - first, grid.shape[1], card.latents)
             block = np.empty(shape, np.float32) if field is None else field[:, rows]
             yield from plan.encode_band_steps(index, block)
-            band = xr.Dataset(
-                coords={name: coords[name] for name in ("x", "latent")} | {"y": coords["y"][rows]}
-            )
+            band = None
             if not still:
-                found, p[rows] = yield from relabel(raw_maps_steps(block), plan.progress)
-                for name, values in found.items():
-                    maps[name][rows] = values
-                band = maps_dataset(
-                    found, p[rows], {name: band[name] for name in ("y", "x", "latent")}, active
-                )
+                labels = {"y": coords["y"][rows], "x": coords["x"], "latent": coords["latent"]}
+                band = yield from maps.band_steps(block, rows, labels, plan.progress)
             if written is not None:
                 if parameters.keep_field or still:
                     yield from _write_field_steps(written, plan, rows, block)
-                if not still:
-                    part = band[list(_RAW_MAPS)].assign(p=(plan.dims[1:], p[rows]))
+                if band is not None:
+                    part = band[list(_RAW_MAPS)].assign(p=(plan.dims[1:], maps.p[rows]))
                     written.write(part, {"y": rows})
                 written.note(index)
-            yield plan.progress(finished=None if still else band)
+            yield plan.progress(finished=band)
         result = xr.Dataset(coords=coords)
         if not still:
             labels = {name: result[name] for name in ("y", "x", "latent")}
-            result = result.merge(maps_dataset(maps, p, labels, active))
-            result = result.merge(find_hotspots(result, parameters.false_discovery_rate, active))
+            result = result.merge(maps_dataset(maps.values, maps.p, labels, maps.active))
+            result = result.merge(find_hotspots(result, parameters.false_discovery_rate, maps.active))
         result.attrs = {**attributes, "notices": plan.notices()}
         if written is not None:
             yield plan.progress("Finishing the store")
@@ -184,6 +180,36 @@ def analyze_steps(
     finally:
         if written is not None:
             written.release()
+
+
+@dataclass
+class _Maps:
+    """Maps of all sites, filled band by band, and the p-values that significance needs at the end."""
+
+    values: dict[str, Float]
+    p: Double
+    active: NDArray[np.bool_] | None
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], active: NDArray[np.bool_] | None) -> _Maps:
+        values = {name: np.full(shape, np.nan, np.float32) for name in _RAW_MAPS}
+        return cls(values, np.full(shape, np.nan), active)
+
+    def band_steps(
+        self, block: Float, rows: slice, labels: dict[str, xr.DataArray], progress: Callable[[], Progress]
+    ) -> Steps[xr.Dataset]:
+        """Map a band of the field; its significance is provisional until all bands are there."""
+        found, self.p[rows] = yield from relabel(raw_maps_steps(block), progress)
+        for name, values in found.items():
+            self.values[name][rows] = values
+        return maps_dataset(found, self.p[rows], labels, self.active)
+
+    def read_back(self, path: Path, rows: slice) -> None:
+        """Take up a band that a run before has written."""
+        with xr.open_zarr(path, consolidated=False) as stored:
+            for name, values in self.values.items():
+                values[rows] = stored[name][rows].values
+            self.p[rows] = stored["p"][rows].values
 
 
 def active_latents(card: ModelCard) -> NDArray[np.bool_] | None:
@@ -276,15 +302,6 @@ def _write_field_steps(store: ResultStore, plan: Walk, rows: slice, block: Float
         yield plan.progress("Writing")
         frames = slice(start, min(start + several, len(block)))
         store.write(xr.Dataset({"z": (plan.dims, block[frames])}), {"time": frames, "y": rows})
-
-
-def _read_back(path: Path, rows: slice, maps: dict[str, Float], p: Double, still: bool) -> None:
-    if still:
-        return
-    with xr.open_zarr(path, consolidated=False) as stored:
-        for name, values in maps.items():
-            values[rows] = stored[name][rows].values
-        p[rows] = stored["p"][rows].values
 
 
 __all__ = [

@@ -87,12 +87,15 @@ class Walk:
 
     @property
     def total(self) -> int:
+        """Sites × frames."""
         return len(self.video) * self.grid.shape[0] * self.grid.shape[1]
 
     def progress(self, message: str = "Encoding", finished: xr.Dataset | None = None) -> Progress:
+        """How far the walk has come."""
         return Progress(self.done, self.total, message, finished)
 
     def skip(self, index: int) -> None:
+        """Count a band as done that a run before has written."""
         first, last = self.bands[index]
         self.done += len(self.video) * (last - first) * self.grid.shape[1]
 
@@ -119,6 +122,7 @@ class Walk:
         out[~self.statistics.usable] = np.nan
 
     def check_field_fits(self) -> None:
+        """Raise `ResultError` when the latent field is larger than the memory allowed."""
         need = self.total * self.encoder.latents * 4
         if need > self.budget:
             raise ResultError(
@@ -127,6 +131,7 @@ class Walk:
             )
 
     def notices(self) -> list[str]:
+        """Sentences for the user: the video's own, and what was done to it."""
         notices = [str(notice) for notice in self.video.attrs.get("notices", [])]
         if self.grid.zoom != 1:
             change = "enlarged" if self.grid.zoom > 1 else "reduced"
@@ -144,6 +149,7 @@ class Walk:
 def plan_steps(
     video: xr.DataArray, model: Model, parameters: AnalyzeParameters, one_pass: bool
 ) -> Steps[Walk]:
+    """Look at the video once, and plan the walk: bands that fit the memory, encoder, preprocessing."""
     grid = site_grid(video, model.card, parameters)
     scaling = model.card.scaling if parameters.scaling == "model" else parameters.scaling
     encoder = FrameEncoder(
