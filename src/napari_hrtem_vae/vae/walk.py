@@ -23,8 +23,8 @@ from .reading import CHUNK_BYTES, as_read, read_ahead
 
 Float = NDArray[np.float32]
 # Several bands let a map fill in while the rest is computed.
-_FEWEST_BANDS = 6
-_FEWEST_ROWS = 16
+_MOST_BANDS = 6
+_ROWS_OF_A_BAND = 24
 # Beyond this a pixel size is a slip (pm for nm), or of a video without atomic columns.
 _LARGEST_ZOOM = 12.0
 _MOST_PIXELS = 1 << 29
@@ -192,6 +192,7 @@ def _bands(grid: SiteGrid, frames: int, latents: int, budget: int) -> list[tuple
             f"give {row_bytes * 2.1 / 1e9:.3g} GB or more."
         )
     fitting = max(1, budget // 4 // row_bytes)
-    wanted = max(_FEWEST_ROWS, -(-rows // _FEWEST_BANDS))
-    each = max(1, min(fitting, wanted))
+    # Neighbouring bands read and encode a window's height twice: a few tall ones cost less.
+    bands = min(max(rows // _ROWS_OF_A_BAND, 2), _MOST_BANDS)
+    each = min(fitting, -(-rows // bands))
     return [(first, min(first + each, rows)) for first in range(0, rows, each)]
