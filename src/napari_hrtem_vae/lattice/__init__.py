@@ -1,0 +1,1 @@
+"""The lattice by Fourier transform: spots, grains, angles, presence, strain."""
