@@ -194,6 +194,17 @@ def test_models_lists_what_is_shipped(scene: Path) -> None:
         assert model["pixel_size_nm"] == 0.014
 
 
+def test_models_shows_one_and_draws_how_it_learned(scene: Path) -> None:
+    told = type_in("models", "pbs-64-fast", "--export", "figures", "--json", cwd=scene)
+    assert [model["name"] for model in json.loads(told.stdout)["models"]] == ["pbs-64-fast"]
+    assert (scene / "figures" / "pbs-64-fast-training.png").is_file()
+    assert json.loads(told.stdout)["figure"].endswith("pbs-64-fast-training.png")
+    missing = type_in("models", "nosuch", cwd=scene)
+    assert missing.returncode == 1
+    assert "There is no model file nosuch" in missing.stderr
+    assert type_in("models", "--export", "figures", cwd=scene).returncode == 2
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a signal")
 def test_ctrl_c_keeps_what_was_finished_and_the_same_command_goes_on(tmp_path: Path) -> None:
     made = type_in(

@@ -251,32 +251,50 @@ def simulate(
 
 
 @app.command()
-def models(as_json: Json = False) -> None:
-    """List the models of the package."""
-    from .vae.card import list_models, shipped_models
+def models(
+    model: Annotated[str | None, typer.Argument(help="Name of one, or its file: shows its card.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Folder for the figures of its training (with MODEL).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models of the package, or show one."""
+    from .vae.card import list_models, read_card, shipped_models
 
-    sizes = {name: path.stat().st_size for name, path in shipped_models().items()}
+    if export is not None and model is None:
+        raise ParameterError("--export shows the training of one model; name it before.")
+    files = shipped_models()
+    if model is not None:
+        path = files.get(model, Path(model))
+        cards = [(read_card(path), path)]
+    else:
+        cards = [(card, files[card.name]) for card in list_models()]
     records = [
         {
             "name": card.name,
             "material": card.material,
             "pixel_size_nm": card.pixel_size_nm,
-            "size_mb": round(sizes[card.name] / 1e6, 2),
+            "size_mb": round(path.stat().st_size / 1e6, 2),
             "licence": card.licence,
             "summary": card.summary,
         }
-        for card in list_models()
+        for card, path in cards
     ]
+    record: dict[str, Any] = {"models": records}
+    if export is not None:
+        from .vae.training_figures import save_training_figure
+
+        record["figure"] = str(save_training_figure(cards[0][0], export))
 
     def table() -> Table:
         out = Table(
             Column("name", no_wrap=True), "material", "pixel size (nm)", "size (MB)", "licence", "summary"
         )
-        for record in records:
-            out.add_row(*(str(value) for value in record.values()))
+        for entry in records:
+            out.add_row(*(str(value) for value in entry.values()))
         return out
 
-    _tell(as_json, {"models": records}, table)
+    _tell(as_json, record, table)
 
 
 @app.command()

@@ -32,7 +32,7 @@ def write_report(result: xr.Dataset, folder: str | Path) -> list[Path]:
         The folder cannot be written.
     """
     folder = Path(folder)
-    with _folder_errors(folder):
+    with folder_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         written: list[Path] = []
         if "change" not in result:
@@ -108,7 +108,8 @@ def _write_traces(result: xr.Dataset, folder: Path, latent: int) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _folder_errors(folder: Path) -> Iterator[None]:
+def folder_errors(folder: Path) -> Iterator[None]:
+    """An error of the system becomes a `ResultError` that names `folder`."""
     try:
         yield
     except OSError as error:
