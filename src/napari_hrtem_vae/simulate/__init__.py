@@ -6,20 +6,41 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import xarray as xr
+if TYPE_CHECKING:
+    import xarray as xr
 
-from .scenarios import SCENARIOS, ScenarioParameters, sample_path, simulate
+    from .legacy import simulate_image as simulate_image
+    from .parameters import ScenarioParameters as ScenarioParameters
+    from .scenarios import sample_path as sample_path
+    from .scenarios import simulate as simulate
+    from .scenes import SCENARIOS as SCENARIOS
 
-__all__ = ["SCENARIOS", "ScenarioParameters", "sample_path", "simulate"]
+_HOMES = {
+    "SCENARIOS": ".scenes",
+    "ScenarioParameters": ".parameters",
+    "sample_path": ".scenarios",
+    "simulate": ".scenarios",
+    "simulate_image": ".legacy",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
 
 
 class _CallableRoom(ModuleType):
     """Importing a room binds it to its name in the package, over the function of that name."""
 
     def __call__(self, scenario: str, **options: Any) -> xr.Dataset:
+        from .scenarios import simulate
+
         return simulate(scenario, **options)
 
 

@@ -45,12 +45,19 @@ def faceted_crystal(y: Float, x: Float, centre: tuple[float, float], radii: tupl
     Parameters
     ----------
     y, x : ndarray
-        Positions in px.
+        Positions in px, of one shape or open grids.
     centre, radii : tuple of float
         Along y and x, in px.
     """
     v, u = (y - centre[0]) / radii[0], (x - centre[1]) / radii[1]
-    level = (u**4 + v**4) ** 0.25
+    sum4 = v**4 + u**4
+    # No level changes faster than this a pixel: beyond half of it from the edge all is 1 or 0.
+    half = 0.5 * np.hypot(1 / radii[0], 1 / radii[1])
+    covered = (sum4 < 1).astype(np.float32)
+    edge = np.nonzero((sum4 > max(1 - half, 0) ** 4) & (sum4 < (1 + half) ** 4))
+    v, u = (np.broadcast_to(one, sum4.shape)[edge] for one in (v, u))
+    level = sum4[edge] ** 0.25
     # Distance to the edge is the level over its gradient.
     gradient = np.hypot(u**3 / radii[1], v**3 / radii[0]) / np.maximum(level, 1e-6) ** 3
-    return np.asarray(np.clip(0.5 - (level - 1) / np.maximum(gradient, 1e-6), 0, 1), np.float32)
+    covered[edge] = np.clip(0.5 - (level - 1) / np.maximum(gradient, 1e-6), 0, 1)
+    return covered
