@@ -81,7 +81,34 @@ def make_pictures(folder: Path, model: str | None, settings: str) -> list[Path]:
     settle(2)
     viewer.screenshot(str(pictures[2]), canvas_only=False, flash=False)
     viewer.close()
-    return pictures
+    return [*pictures, make_train_picture(folder / "train.png", Path(settings))]
+
+
+def make_train_picture(path: Path, scratch: Path) -> Path:
+    """Train a small model on the sample and on simulated scenes, as a user does, and photograph it."""
+    from dataclasses import replace
+
+    import napari
+    from qtpy.QtCore import Qt
+
+    viewer = napari.Viewer()
+    viewer.window.resize(WIDTH, HEIGHT)
+    viewer.open_sample("napari-hrtem-vae", "annealing-pair")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-hrtem-vae", "Train")
+    for index in range(widget.sources.list.count()):
+        widget.sources.list.item(index).setCheckState(Qt.CheckState.Checked)
+    short = replace(widget.store.state.recipe, segments=2000, epochs=8)
+    widget.store.change(recipe=short, place=str(scratch / "own.safetensors"))
+    widget.segments.button.click()
+    wait_until(lambda: widget.segments.work is None, "the segments are picked")
+    widget.run.button.click()
+    wait_until(lambda: widget.run.work is None, "the training ends")
+    if not widget.store.state.epochs:
+        raise SystemExit(f"The training failed: {widget.store.state.message.text}")
+    settle(2)
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    viewer.close()
+    return path
 
 
 def draw_regions(viewer: Any, widget: Any) -> None:

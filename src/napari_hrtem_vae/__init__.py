@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .io import open_video as open_video
     from .io.results import open_result as open_result
     from .io.results import save_result as save_result
+    from .lattice.analysis import track_grains as track_grains
+    from .lattice.change import lattice_change as lattice_change
+    from .lattice.parameters import LatticeParameters as LatticeParameters
     from .simulate import simulate as simulate
     from .vae.analysis import analyze as analyze
     from .vae.analysis import encode as encode
@@ -23,14 +26,18 @@ if TYPE_CHECKING:
     from .vae.parameters import AnalyzeParameters as AnalyzeParameters
     from .vae.recipe import Recipe as Recipe
     from .vae.statistics import map_dynamics as map_dynamics
+    from .video.drift import align as align
 
 __version__ = version("napari-hrtem-vae")
 
 _HOMES = {
     "AnalyzeParameters": ".vae.parameters",
+    "LatticeParameters": ".lattice.parameters",
     "Recipe": ".vae.recipe",
+    "align": ".video.drift",
     "analyze": ".vae.analysis",
     "encode": ".vae.analysis",
+    "lattice_change": ".lattice.change",
     "list_models": ".vae.card",
     "load_model": ".vae.model",
     "map_dynamics": ".vae.statistics",
@@ -39,6 +46,7 @@ _HOMES = {
     "save_model": ".vae.model",
     "save_result": ".io.results",
     "simulate": ".simulate",
+    "track_grains": ".lattice.analysis",
     "train": ".vae.images",
 }
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -36,6 +36,10 @@ class ResultError(HrtemVaeError):
     """A result cannot be written or read; the message names the store."""
 
 
+class LatticeError(HrtemVaeError):
+    """No lattice stands out of the noise, or none that fits what was asked."""
+
+
 class DeviceError(HrtemVaeError):
     """A device does not exist here, or ran out of memory at the smallest batch."""
 

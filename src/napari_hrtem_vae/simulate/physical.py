@@ -270,5 +270,5 @@ def _corners(rng: np.random.Generator, crystal: Float, count: int, window: int) 
     share = ndimage.uniform_filter(crystal, max(window // _CELL_PX, 1), mode="constant")
     middle = (places + window // 2) // _CELL_PX
     here = share[middle[:, 0], middle[:, 1]]
-    weight = 0.1 + (here > 0.15) + 0.5 * ((here > 0.15) & (here < 0.85))
+    weight = 0.04 + (here > 0.15) + 0.5 * ((here > 0.15) & (here < 0.85))
     return places[rng.choice(len(places), count, replace=False, p=weight / weight.sum())]

@@ -21,11 +21,11 @@ from ..io.results import ResultStore, check_place, plain_attributes
 from ..io.results_probe import RESULT_KEY
 from ..progress import Progress, Steps, relabel, run
 from ..video.geometry import SiteGrid
+from ..video.reading import CHUNK_BYTES, read_frames
 from .card import DEFAULT_MODEL, ModelCard
 from .hotspots import find_hotspots
 from .model import Model, load_model
 from .parameters import AnalyzeParameters
-from .reading import CHUNK_BYTES, read_frames
 from .statistics import Double, maps_dataset, raw_maps_steps
 from .walk import Walk, plan_steps, site_grid
 
@@ -199,7 +199,11 @@ class _Maps:
         self, block: Float, rows: slice, labels: dict[str, xr.DataArray], progress: Callable[[], Progress]
     ) -> Steps[xr.Dataset]:
         """Map a band of the field; its significance is provisional until all bands are there."""
-        found, self.p[rows] = yield from relabel(raw_maps_steps(block), progress)
+        if np.isfinite(block[..., 0]).any():
+            found, self.p[rows] = yield from relabel(raw_maps_steps(block), progress)
+        else:
+            # The specimen drifted out of view here: the maps stay NaN.
+            found = {name: values[rows] for name, values in self.values.items()}
         for name, values in found.items():
             self.values[name][rows] = values
         return maps_dataset(found, self.p[rows], labels, self.active)

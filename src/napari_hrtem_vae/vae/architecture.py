@@ -33,6 +33,13 @@ def _check_convolutions(part: str, convolutions: tuple[Convolution, ...]) -> Non
         )
 
 
+def _check_normalisation(batch_normalisation: Any, epsilon: Any) -> None:
+    if not isinstance(batch_normalisation, bool):
+        raise ParameterError(f"batch_normalisation is {batch_normalisation!r}; give true or false.")
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < 1:
+        raise ParameterError(f"epsilon is {epsilon!r}; give a number above 0 and below 1.")
+
+
 @dataclass(frozen=True)
 class Convolution:
     """One (transposed) convolution: square kernel, equal strides, TensorFlow's meaning of padding."""
@@ -80,24 +87,25 @@ class EncoderLayers:
         _check_convolutions("encoder", self.convolutions)
         for width in self.dense:
             _check("dense", width, 1, _LARGEST["units"])
-        if not isinstance(self.batch_normalisation, bool):
-            raise ParameterError(f"batch_normalisation is {self.batch_normalisation!r}; give true or false.")
-        if isinstance(self.epsilon, bool) or not isinstance(self.epsilon, int | float):
-            raise ParameterError(f"epsilon is {self.epsilon!r}; give a number above 0.")
-        if not 0 < self.epsilon < 1:
-            raise ParameterError(f"epsilon is {self.epsilon!r}; give a number above 0 and below 1.")
+        _check_normalisation(self.batch_normalisation, self.epsilon)
 
 
 @dataclass(frozen=True)
 class DecoderLayers:
-    """A dense layer reshaped to (grid, grid, channels), then transposed convolutions to logits."""
+    """A dense layer reshaped to (grid, grid, channels), then transposed convolutions to logits.
+
+    Each convolution but the last has an activation (and batch normalisation behind it).
+    """
 
     grid: int
     channels: int
     convolutions: tuple[Convolution, ...]
+    batch_normalisation: bool = False
+    epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
         _check_convolutions("decoder", self.convolutions)
+        _check_normalisation(self.batch_normalisation, self.epsilon)
         _check("grid", self.grid, 1, _LARGEST["window"])
         _check("channels", self.channels, 1, _LARGEST["filters"])
 

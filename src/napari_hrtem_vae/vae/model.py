@@ -138,10 +138,17 @@ class Model:
         return tensor.to(next(self.network.parameters()))
 
 
-def save_model(model: Model, path: str | Path) -> Path:
+def save_model(model: Model, path: str | Path, *, exact: bool = False) -> Path:
     """Write a model file: safetensors, weights in float16, the card in its metadata.
 
     The file is written aside and renamed: a crash leaves the old one or the new.
+
+    Parameters
+    ----------
+    model : Model
+    path : str or Path
+    exact : bool, optional
+        Keep the weights as they are, in float32: outputs stay the same to the last digit.
 
     Raises
     ------
@@ -149,7 +156,10 @@ def save_model(model: Model, path: str | Path) -> Path:
         The file cannot be written.
     """
     path = Path(path)
-    tensors = {name: _stored(name, tensor) for name, tensor in model.network.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() if exact else _stored(name, tensor)
+        for name, tensor in model.network.state_dict().items()
+    }
     aside = path.with_name(f".{path.name}.part")
     try:
         save_file(

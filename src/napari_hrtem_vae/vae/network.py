@@ -113,12 +113,13 @@ class Decoder(nn.Module):
         blocks: list[nn.Module] = []
         channels, size = layers.channels, layers.grid
         for layer in layers.convolutions:
-            blocks += [
-                CroppedTransposedConvolution(channels, layer, size),
-                _activation(architecture.activation),
-            ]
+            if blocks:
+                blocks.append(_activation(architecture.activation))
+                if layers.batch_normalisation:
+                    blocks.append(nn.BatchNorm2d(channels, eps=layers.epsilon))
+            blocks.append(CroppedTransposedConvolution(channels, layer, size))
             channels, size = layer.filters, size * layer.stride
-        self.convolutions = nn.Sequential(*blocks[:-1])
+        self.convolutions = nn.Sequential(*blocks)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.dense(z).view(-1, self.grid, self.grid, self.channels).permute(0, 3, 1, 2)

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import ParameterError
 
 OUTLIER_RULES = ("robust", "published", "off")
+DRIFT_RULES = ("off", "rigid")
 SCALINGS = ("model", "window", "video")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -36,6 +37,13 @@ class AnalyzeParameters:
         "X-ray hits: 'robust' replaces pixels far above their neighbours, 'published' is the paper's rule, "
         "'off' leaves the frames as they are.",
         choices=OUTLIER_RULES,
+    )
+    drift: str = _described(
+        "off",
+        "Drift",
+        "'rigid' holds the support still: drift is measured first; frames whose place cannot be told are "
+        "left out, and so are places at the edges that the specimen drifted out of.",
+        choices=DRIFT_RULES,
     )
     scaling: str = _described(
         "model",
@@ -77,7 +85,12 @@ class AnalyzeParameters:
     def __post_init__(self) -> None:
         if not (isinstance(self.step, int) and 1 <= self.step <= 4096):
             raise ParameterError(f"step is {self.step!r}; give a whole number of pixels from 1 to 4096.")
-        for name, allowed in (("outliers", OUTLIER_RULES), ("scaling", SCALINGS), ("precision", PRECISIONS)):
+        for name, allowed in (
+            ("outliers", OUTLIER_RULES),
+            ("drift", DRIFT_RULES),
+            ("scaling", SCALINGS),
+            ("precision", PRECISIONS),
+        ):
             if getattr(self, name) not in allowed:
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}.")
         if self.zoom is not None and not 0.01 <= self.zoom <= 100:

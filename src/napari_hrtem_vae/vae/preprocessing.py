@@ -15,11 +15,11 @@ from ..errors import VideoShapeError
 from ..progress import Progress, Steps
 from ..video.geometry import SiteGrid
 from ..video.outliers import GreyLevels, bright_share, clip_published, grey_levels, replace_outliers
+from ..video.reading import CHUNK_BYTES, read_ahead, read_frames
 from ..video.resampling import axis_operator, gaussian_taps, input_range, mirrored
 from ..video.scaling import grey_range
 from .card import ModelCard
 from .parameters import AnalyzeParameters
-from .reading import CHUNK_BYTES, read_ahead, read_frames
 
 Float = NDArray[np.float32]
 _SAMPLE_FRAMES = 8

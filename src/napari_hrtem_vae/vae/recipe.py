@@ -24,7 +24,9 @@ class Recipe:
     name : str
         Name of the model.
     architecture : str
-        A key of `ARCHITECTURES`.
+        A key of `ARCHITECTURES` that has an encoder and a decoder.
+    scenes : str
+        Simulated scenes: "fast" (columns as sums of cosines), "multislice" (atoms), or "both", half of each.
     scaling : str
         "video" (one range for all windows of a video) or "window" (each by its own extremes).
     smoothing_px : float
@@ -40,15 +42,31 @@ class Recipe:
     learning_rate : float
         Peak of the one-cycle schedule of Adam.
     segments : int
-        Simulated segments for training; a tenth as many, from other scenes, for validation.
+        Segments for training; a tenth as many, from other scenes or images, for validation.
     dose_e_per_px : tuple of float
-        Range of the dose, log-uniform, in electrons per px.
+        Range of the dose of simulated scenes, log-uniform, in electrons per px.
+    pixel_size_nm : float, optional
+        Pixel size in nm that images are resampled to; None takes that which most images have.
+    fringe_threshold : float, optional
+        Strength of fringes from which a segment of an image is taken; 0 takes all, None a strength that
+        film and noise reach once in a hundred segments.
+    contrast_jitter : float
+        Each segment's contrast is multiplied by up to 1 + this, or divided.
+    grey_jitter : float
+        Each segment's grey values, 0…1, are shifted by up to this.
+    dose_noise : float
+        Noise of a standard deviation of up to this, in grey values, smoothed as frames are, is added to what
+        the network sees, not to what it shall give.
+    precision : str
+        "float32", or "bfloat16" for the products within a step: twice as fast where the processor has it;
+        weights and losses stay in float32.
     seed : int
         Seed of scenes, weights and order.
     """
 
     name: str = "custom"
     architecture: str = "unpadded"
+    scenes: str = "fast"
     scaling: str = "video"
     smoothing_px: float = 1.5
     target: str = "noise-free"
@@ -59,17 +77,25 @@ class Recipe:
     learning_rate: float = 1.2e-3
     segments: int = 12000
     dose_e_per_px: tuple[float, float] = (5.0, 500.0)
+    pixel_size_nm: float | None = None
+    fringe_threshold: float | None = None
+    contrast_jitter: float = 0.0
+    grey_jitter: float = 0.0
+    dose_noise: float = 0.0
+    precision: str = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ParameterError(f"name is {self.name!r}; give a word.")
         for name, allowed in (
-            ("architecture", tuple(ARCHITECTURES)),
+            ("architecture", _trainable()),
+            ("scenes", ("fast", "multislice", "both")),
             ("scaling", ("video", "window")),
             ("target", ("noise-free", "input")),
+            ("precision", ("float32", "bfloat16")),
         ):
-            if getattr(self, name) not in allowed:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}.")
         for name, least, most in (
             ("epochs", 1, 100_000),
@@ -88,6 +114,20 @@ class Recipe:
         window = ARCHITECTURES[self.architecture]().window
         if not _is_number(self.smoothing_px) or not 0 <= self.smoothing_px <= window:
             raise ParameterError(f"smoothing_px is {self.smoothing_px!r}; give a number from 0 to {window}.")
+        for name, limit in (
+            ("fringe_threshold", 1e6),
+            ("contrast_jitter", 10.0),
+            ("grey_jitter", 1.0),
+            ("dose_noise", 1.0),
+        ):
+            value = getattr(self, name)
+            if value is None and name == "fringe_threshold":
+                continue
+            if not _is_number(value) or not 0 <= value <= limit:
+                raise ParameterError(f"{name} is {value!r}; give a number from 0 to {limit:g}.")
+        size = self.pixel_size_nm
+        if size is not None and (not _is_number(size) or not 1e-4 <= size <= 1e3):
+            raise ParameterError(f"pixel_size_nm is {size!r}; give a number from 0.0001 to 1000, in nm.")
         doses = self.dose_e_per_px
         if (
             not isinstance(doses, list | tuple)
@@ -99,6 +139,12 @@ class Recipe:
                 f"dose_e_per_px is {doses!r}; give two doses up to {_LARGEST_DOSE:g}, the lower first."
             )
         object.__setattr__(self, "dose_e_per_px", (float(doses[0]), float(doses[1])))
+
+
+def _trainable() -> tuple[str, ...]:
+    """Architectures with both parts."""
+    made = {name: make() for name, make in ARCHITECTURES.items()}
+    return tuple(name for name, one in made.items() if one.encoder is not None and one.decoder is not None)
 
 
 def _is_number(value: Any) -> bool:
@@ -127,10 +173,14 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParameterError(f"The recipe {name_or_path} is not YAML; see docs/models.md for one.") from error
-    known = {entry.name for entry in fields(Recipe)}
-    if not isinstance(entries, dict) or set(entries) - known:
+    if not isinstance(entries, dict):
+        raise ParameterError(f"The recipe {name_or_path} is no list of 'name: value'; see docs/models.md.")
+    known = [entry.name for entry in fields(Recipe)]
+    foreign = [str(name) for name in entries if name not in known]
+    if foreign:
         raise ParameterError(
-            f"The recipe {name_or_path} may hold these entries only: {', '.join(sorted(known))}."
+            f"The recipe {name_or_path} has an entry {foreign[0]!r}, which none has; "
+            f"allowed are {', '.join(known)}."
         )
     try:
         return Recipe(**entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -15,6 +16,7 @@ from ..progress import Progress, Steps, run
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
+Number = TypeVar("Number", np.float32, np.float64)
 # Values ranked at once: a stop comes through within a fraction of a second.
 _VALUES_AT_ONCE = 1 << 18
 _FEWEST_FRAMES = 4
@@ -164,9 +166,12 @@ def evidence(p: Double) -> Float:
     return (-np.log10(np.maximum(false_discovery_rate(p), _SMALLEST_P)) + 0.0).astype(np.float32)
 
 
-def usable_frames(field: Float) -> NDArray[np.bool_]:
-    """Frames (axis 0) whose latents are numbers at every site."""
-    return np.asarray(np.isfinite(field).reshape(len(field), -1).all(axis=1))
+def _told(field: Float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Frames and sites (y, x) of a field (frames, y, x, latent) that hold numbers throughout."""
+    finite = np.isfinite(field).all(axis=-1)
+    sites = finite.any(axis=0)
+    frames = (finite | ~sites).reshape(len(field), -1).all(axis=1) & sites.any()
+    return np.asarray(frames), np.asarray(sites)
 
 
 def raw_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
@@ -175,18 +180,30 @@ def raw_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
     Parameters
     ----------
     field : ndarray (frames, y, x, latent)
-        Frames that are not numbers are left out.
+        Frames that are not numbers are left out; sites that never are (drift took them out of view) have
+        NaN in every map.
     """
-    usable = usable_frames(field)
+    usable, sites = _told(field)
     used = field if usable.all() else field[usable]
     if len(used) < 2:
         raise VideoShapeError(
             f"The video has {len(used)} usable frame(s), so no time axis and no maps; give two or more."
         )
-    shape = field.shape[1:]
+    if not sites.all():
+        used = used[:, sites]
     variance, rho, p = yield from rank_statistics_steps(used.reshape(len(used), -1), field.shape[-1])
     maps = {"variance": variance, "spearman": rho, "time_correlated_variance": np.square(rho * variance)}
-    return {name: values.reshape(shape) for name, values in maps.items()}, p.reshape(shape)
+    shape = field.shape[1:]
+    return {name: _placed(values, sites, shape) for name, values in maps.items()}, _placed(p, sites, shape)
+
+
+def _placed(values: NDArray[Number], sites: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[Number]:
+    """Values of the sites that are told, at their places; NaN elsewhere."""
+    if sites.all():
+        return values.reshape(shape)
+    out = np.full(shape, np.nan, values.dtype)
+    out[sites] = values.reshape(-1, shape[-1])
+    return out
 
 
 def map_dynamics(field: xr.DataArray, *, active: NDArray[np.bool_] | None = None) -> xr.Dataset:

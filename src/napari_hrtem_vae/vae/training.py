@@ -1,79 +1,110 @@
-"""Training: one generator that yields progress by the step and returns a model."""
+"""Training: one generator that yields progress by the step, losses by the epoch, and returns a model."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
-from ..errors import TrainingError
+from ..errors import DeviceError, TrainingError
 from ..progress import Progress, Steps
 from .architecture import ARCHITECTURES
+from .batches import BatchSource
+from .best import BestEpoch
 from .card import ModelCard
+from .checkpoint import TrainingState, check_checkpoint, digest_steps, load_checkpoint, save_checkpoint
+from .encoding import choose_device
+from .evaluation import (
+    ACTIVE_VARIANCE,
+    Float,
+    Losses,
+    Segments,
+    cross_entropy,
+    entropy_floor,
+    evaluate_steps,
+    kl_divergence,
+    reconstruct,
+)
 from .model import Model
-from .network import Network
+from .optimisation import Optimisation
 from .recipe import Recipe
 
+__all__ = [
+    "ACTIVE_VARIANCE",
+    "Epoch",
+    "Losses",
+    "Segments",
+    "check_start",
+    "cross_entropy",
+    "entropy_floor",
+    "kl_divergence",
+    "train_steps",
+]
+
 logger = logging.getLogger(__name__)
-Float = NDArray[np.float32]
-# A latent is active when the variance of its mean over the segments exceeds this (Burda et al. 2016).
-ACTIVE_VARIANCE = 0.01
 _FEWEST_ACTIVE = 2
+_EXAMPLES = 8
+# Losses are read from the device this often: each reading waits for it.
+_READING_S = 0.25
+# A uniform grey costs ln 2 a pixel; a network that is ten times worse does not come back.
+_DIVERGED = 10 * np.log(2)
+
+
+def _no_examples() -> tuple[Float, Float, Float]:
+    none = np.empty((0, 0, 0), np.float32)
+    return none, none, none
 
 
 @dataclass(frozen=True)
-class Segments:
-    """Training material: what the network sees and what it shall give.
+class Epoch(Progress):
+    """What training yields when an epoch is done.
 
     Parameters
     ----------
-    seen, wanted : ndarray (n, window, window), float32
-        Scaled to 0…1.
+    epoch, epochs : int
+        This one, counted from 1, and all.
+    bce, kl : float
+        Means over the epoch's segments, as trained on.
+    validation_bce, validation_kl : float
+        Of segments that are not trained on, with the code's mean decoded.
+    active : int
+        Latents whose variance over the validation segments exceeds `ACTIVE_VARIANCE`.
+    variances : ndarray (latents,), float32
+        Those variances, ascending.
+    examples : tuple of ndarray (8, window, window), float32
+        Of validation segments: seen, wanted, reconstruction.
+    best : callable, optional
+        Makes the best model so far; None before there is one.
+    notice : str
+        A sentence for the user, or nothing.
     """
 
-    seen: Float
-    wanted: Float
-
-    def __post_init__(self) -> None:
-        if self.seen.shape != self.wanted.shape or self.seen.ndim != 3 or len(self.seen) == 0:
-            raise TrainingError(
-                f"Segments of shape {self.seen.shape} and {self.wanted.shape} do not pair up."
-            )
-        if not (np.isfinite(self.seen).all() and np.isfinite(self.wanted).all()):
-            raise TrainingError(
-                "The segments hold values that are no numbers; leave out the frames they come from."
-            )
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Means over segments: cross-entropy summed over pixels, divergence, latents that vary."""
-
-    bce: float
-    kl: float
-    active: int
-    variances: Float
-
-
-def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Of each segment's code from the unit normal, summed over latents, in nats; (n,)."""
-    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(1)
-
-
-def cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Binary cross-entropy summed over pixels, mean over the batch."""
-    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / len(wanted)
+    epoch: int = 0
+    epochs: int = 0
+    bce: float = np.nan
+    kl: float = np.nan
+    validation_bce: float = np.nan
+    validation_kl: float = np.nan
+    active: int = 0
+    variances: Float = field(default_factory=lambda: np.empty(0, np.float32))
+    examples: tuple[Float, Float, Float] = field(default_factory=_no_examples)
+    best: Callable[[], Model] | None = None
+    notice: str = ""
 
 
 def train_steps(
-    train: Segments, validation: Segments, recipe: Recipe, card: ModelCard | None = None
+    train: Segments,
+    validation: Segments,
+    recipe: Recipe,
+    card: ModelCard | None = None,
+    *,
+    device: str = "auto",
+    checkpoint: Path | None = None,
 ) -> Steps[Model]:
     """Train a model; the best epoch after the warm-up of β is kept.
 
@@ -85,147 +116,169 @@ def train_steps(
         How.
     card : ModelCard, optional
         What to write into the model's card besides the record of the training.
+    device : str
+        "auto", "cpu", "cuda", "cuda:1", "mps".
+    checkpoint : Path, optional
+        Written after each epoch; where it exists, the training goes on from it and has, on one machine, the
+        losses that it would have had without a stop.
+
+    Yields
+    ------
+    Progress
+        After each step, and an `Epoch` after each epoch.
 
     Raises
     ------
     TrainingError
-        The loss is no number, or fewer than two latents are active at the end.
+        The training diverged, fewer than two latents are active, or the checkpoint is damaged or of
+        another training.
+    DeviceError
+        There is no such device, or it has too little memory.
     """
-    torch.manual_seed(recipe.seed)
-    architecture = ARCHITECTURES[recipe.architecture]()
-    network = Network(architecture)
-    optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate)
-    steps_per_epoch = -(-len(train.seen) // recipe.batch)
-    total = recipe.epochs * steps_per_epoch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=total)
+    yield Progress(0, recipe.epochs, "Starting to train")
+    source, training = _begin(train, recipe, device)
     curves: list[dict[str, float]] = []
-    best, best_loss, best_losses = None, np.inf, None
-    done = 0
-    for epoch in range(recipe.epochs):
-        network.train()
-        beta = recipe.beta * min(1.0, (epoch + 1) / max(recipe.warmup_epochs, 1))
-        sums = np.zeros(2)
-        for seen, wanted in _batches(train, recipe, epoch):
-            mean, log_variance = network.encoder(seen)  # type: ignore[misc]
-            z = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
-            bce = cross_entropy(network.decoder(z), wanted)  # type: ignore[misc]
-            kl = kl_divergence(mean, log_variance).mean()
-            optimiser.zero_grad()
-            (bce + beta * kl).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-            sums += len(seen) * np.array([bce.item(), kl.item()])
-            done += 1
-            yield Progress(
-                done, total, f"Epoch {epoch + 1} of {recipe.epochs}: BCE {bce.item():.0f}, KL {kl.item():.1f}"
-            )
-        if not np.isfinite(sums).all():
-            raise TrainingError(
-                f"Training diverged in epoch {epoch + 1}; lower learning_rate (now {recipe.learning_rate:g})."
-            )
-        losses = evaluate(network, validation)
-        bce_train, kl_train = sums / len(train.seen)
+    best_epoch, best = 0, None
+    digest = ""
+    if checkpoint is not None:
+        digest = yield from digest_steps([train.seen, train.wanted, validation.seen, validation.wanted])
+        if checkpoint.exists():
+            state = load_checkpoint(checkpoint, training.network, recipe, digest)
+            training.restore(state)
+            curves, best_epoch, best = list(state.curves), state.best_epoch, state.best
+    base = card or ModelCard(recipe.name, ARCHITECTURES[recipe.architecture]())
+    material = (recipe, base, train.seen, training.device)
+    examples = _spread(validation, _EXAMPLES)
+    said = " ".join(base.training.get("notices", []))
+    total = recipe.epochs * len(source)
+    yield Progress(len(curves) * len(source), total, "Starting to train")
+    for epoch in range(len(curves), recipe.epochs):
+        bce, kl = yield from _epoch_steps(source, training, epoch, recipe)
+        found = yield from evaluate_steps(training.network, validation)
+        _refuse_divergence(found.bce + recipe.beta * found.kl, epoch, recipe)
         curves.append(
             {
-                "bce": bce_train,
-                "kl": kl_train,
-                "val_bce": losses.bce,
-                "val_kl": losses.kl,
-                "active": losses.active,
+                "bce": bce,
+                "kl": kl,
+                "val_bce": found.bce,
+                "val_kl": found.kl,
+                "active": found.active,
             }
         )
         logger.info("epoch %d: %s", epoch + 1, curves[-1])
-        loss = losses.bce + recipe.beta * losses.kl
-        if epoch + 1 >= min(recipe.warmup_epochs, recipe.epochs) and loss < best_loss:
-            best, best_loss, best_losses = _copy(network), loss, losses
-    if best is None or best_losses is None or not np.isfinite(best_loss):
-        raise TrainingError(f"Training diverged; lower learning_rate (now {recipe.learning_rate:g}).")
-    if best_losses.active < _FEWEST_ACTIVE:
+        if _is_best(curves, best_epoch, recipe):
+            best_epoch, best = epoch + 1, training.weights()
+        notices = [said, _dying(curves, recipe)]
+        said = ""
+        if checkpoint is not None:
+            notices.append(_save(checkpoint, training.state(curves, best_epoch, best), recipe, digest))
+        kept = None if best is None else BestEpoch(best_epoch, best, list(curves), *material)
+        yield Epoch(
+            (epoch + 1) * len(source),
+            total,
+            f"Epoch {epoch + 1} of {recipe.epochs}: validation BCE {found.bce:.0f}, "
+            f"KL {found.kl:.1f}, {found.active} latents active",
+            epoch=epoch + 1,
+            epochs=recipe.epochs,
+            bce=bce,
+            kl=kl,
+            validation_bce=found.bce,
+            validation_kl=found.kl,
+            active=found.active,
+            variances=np.sort(found.variances),
+            examples=(examples.seen, examples.wanted, reconstruct(training.network, examples.seen)),
+            best=kept,
+            notice=" ".join(filter(None, notices)),
+        )
+    if best is None:
         raise TrainingError(
-            f"The latents died ({best_losses.active} of {architecture.latents} active); "
+            f"The latents died ({curves[-1]['active']:.0f} of {base.latents} active); "
             f"lower beta (now {recipe.beta:g}) or train longer."
         )
-    network.load_state_dict(best)
-    network.eval()
-    variances = _order_latents(network, evaluate(network, train).variances)
-    record: dict[str, Any] = {
-        "recipe": asdict(recipe),
-        "segments": len(train.seen),
-        "curves": [{key: round(float(value), 3) for key, value in entry.items()} for entry in curves],
-        "bce": round(best_losses.bce, 2),
-        "kl": round(best_losses.kl, 2),
-        "active_latents": best_losses.active,
-        "variances": [round(float(value), 5) for value in variances],
-    }
-    base = card or ModelCard(recipe.name, architecture)
-    return Model(
-        replace(
-            base,
-            architecture=architecture,
-            scaling=recipe.scaling,
-            smoothing_px=recipe.smoothing_px,
-            training={**base.training, **record},
-        ),
-        network,
-    )
+    return (yield from BestEpoch(best_epoch, best, curves, *material).steps())
 
 
-def evaluate(network: Network, segments: Segments, batch: int = 256) -> Losses:
-    """Losses without noise in the code: the mean is decoded."""
-    network.eval()
-    bce = kl = 0.0
-    means: list[ArrayLike] = []
-    with torch.inference_mode():
-        for start in range(0, len(segments.seen), batch):
-            seen = _tensor(segments.seen[start : start + batch])
-            mean, log_variance = network.encoder(seen)  # type: ignore[misc]
-            logits = network.decoder(mean)  # type: ignore[misc]
-            bce += cross_entropy(logits, _tensor(segments.wanted[start : start + batch])).item() * len(seen)
-            kl += kl_divergence(mean, log_variance).sum().item()
-            means.append(mean.numpy())
-    variances = np.concatenate(means).var(0)
-    count = len(segments.seen)
-    return Losses(bce / count, kl / count, int((variances > ACTIVE_VARIANCE).sum()), variances)
+def check_start(recipe: Recipe, device: str, checkpoint: Path | None) -> None:
+    """Refuse a device or a checkpoint before segments are made, as `train_steps` would after.
+
+    Raises
+    ------
+    DeviceError, TrainingError
+        See `train_steps`.
+    """
+    choose_device(device)
+    if checkpoint is not None and checkpoint.exists():
+        check_checkpoint(checkpoint, recipe)
 
 
-def entropy_floor(wanted: Float) -> float:
-    """The cross-entropy that a perfect reconstruction of `wanted` still has, summed over pixels."""
-    p = np.clip(wanted.astype(np.float64), 1e-7, 1 - 1e-7)
-    return float(-(p * np.log(p) + (1 - p) * np.log(1 - p)).sum((1, 2)).mean())
+def _epoch_steps(
+    source: BatchSource, training: Optimisation, epoch: int, recipe: Recipe
+) -> Steps[tuple[float, float]]:
+    """All segments once; returns the means of BCE and KL over them."""
+    training.begin_epoch(epoch)
+    total = recipe.epochs * len(source)
+    bce, kl, read = np.nan, np.nan, -np.inf
+    for number, (seen, wanted) in enumerate(source.epoch(epoch), epoch * len(source)):
+        losses = training.step(number, seen, wanted)
+        if time.monotonic() - read >= _READING_S:
+            bce, kl = losses.tolist()
+            _refuse_divergence(bce + recipe.beta * kl, epoch, recipe)
+            read = time.monotonic()
+        yield Progress(number + 1, total, f"Epoch {epoch + 1} of {recipe.epochs}: BCE {bce:.0f}, KL {kl:.1f}")
+    bce, kl = (value / len(source.seen) for value in training.sums.tolist())
+    _refuse_divergence(bce + recipe.beta * kl, epoch, recipe)
+    return bce, kl
 
 
-def _tensor(windows: Float) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(windows[:, None]))
+def _begin(train: Segments, recipe: Recipe, device: str) -> tuple[BatchSource, Optimisation]:
+    chosen = choose_device(device)
+    try:
+        source = BatchSource(train.seen, train.wanted, recipe, chosen)
+        return source, Optimisation(recipe, chosen, len(source))
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(f"{chosen} has too little memory for the network; choose the CPU.") from error
 
 
-def _copy(network: Network) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+def _is_best(curves: list[dict[str, float]], best_epoch: int, recipe: Recipe) -> bool:
+    """Whether the last epoch lives, has the whole β, and validates better than the best before it."""
+    last = curves[-1]
+    if len(curves) < min(recipe.warmup_epochs, recipe.epochs) or last["active"] < _FEWEST_ACTIVE:
+        return False
+    return best_epoch == 0 or _loss(last, recipe) < _loss(curves[best_epoch - 1], recipe)
 
 
-def _batches(segments: Segments, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Shuffled batches, each turned and mirrored as a whole by one of the eight symmetries of a square."""
-    rng = np.random.default_rng([recipe.seed, epoch])
-    order = rng.permutation(len(segments.seen))
-    for start in range(0, len(order), recipe.batch):
-        pick = order[start : start + recipe.batch]
-        turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-        pair = []
-        for windows in (segments.seen, segments.wanted):
-            turned = np.rot90(windows[pick], turns, (1, 2))
-            pair.append(_tensor(turned[:, :, ::-1] if mirror else turned))
-        yield pair[0], pair[1]
+def _loss(entry: dict[str, float], recipe: Recipe) -> float:
+    return entry["val_bce"] + recipe.beta * entry["val_kl"]
 
 
-def _order_latents(network: Network, variances: Float) -> Float:
-    """Renumber the latents by ascending variance (z_0 lowest), as the paper does; returns the variances."""
-    order = torch.from_numpy(np.argsort(variances, kind="stable"))
-    with torch.no_grad():
-        if network.encoder is not None:
-            for head in (network.encoder.to_mean, network.encoder.to_log_variance):
-                head.weight.copy_(head.weight[order].clone())
-                head.bias.copy_(head.bias[order].clone())
-        if network.decoder is not None:
-            weight = network.decoder.dense[0].weight
-            assert isinstance(weight, Tensor)
-            weight.copy_(weight[:, order].clone())
-    return np.sort(variances, kind="stable")
+def _refuse_divergence(loss: float, epoch: int, recipe: Recipe) -> None:
+    window = ARCHITECTURES[recipe.architecture]().window
+    if not loss < _DIVERGED * window**2:
+        raise TrainingError(
+            f"Training diverged in epoch {epoch + 1}; lower learning_rate (now {recipe.learning_rate:g})."
+        )
+
+
+def _dying(curves: list[dict[str, float]], recipe: Recipe) -> str:
+    """A sentence where the latents do not live although they should by now, or did before."""
+    active = [entry["active"] for entry in curves]
+    awaited = len(curves) >= max(2, recipe.warmup_epochs) or max(active) >= _FEWEST_ACTIVE
+    if active[-1] >= _FEWEST_ACTIVE or not awaited:
+        return ""
+    count = ARCHITECTURES[recipe.architecture]().latents
+    return f"Latents are dying: {active[-1]:.0f} of {count} active; lower beta (now {recipe.beta:g})."
+
+
+def _save(path: Path, state: TrainingState, recipe: Recipe, digest: str) -> str:
+    """Write the checkpoint; a full disk ends no training, but is said."""
+    try:
+        save_checkpoint(path, state, recipe, digest)
+    except TrainingError as error:
+        return str(error)
+    return ""
+
+
+def _spread(segments: Segments, count: int) -> Segments:
+    """Some of them, from all over."""
+    picks = np.linspace(0, len(segments.seen) - 1, min(count, len(segments.seen))).round().astype(int)
+    return Segments(segments.seen[picks], segments.wanted[picks])

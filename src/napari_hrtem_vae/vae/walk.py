@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,13 +14,15 @@ from torch import Tensor
 from ..errors import ParameterError, ResultError, VideoShapeError
 from ..io.memory import memory_budget
 from ..progress import Progress, Steps
+from ..video.drift import DriftParameters, check_told, estimate_drift_steps
 from ..video.geometry import SiteGrid, check_video, choose_zoom
+from ..video.reading import CHUNK_BYTES, as_read, read_ahead
+from ..video.shift import apply_shifts, common_area, shift_array
 from .card import ModelCard
 from .encoding import FrameEncoder, choose_device
 from .model import Model
 from .parameters import AnalyzeParameters
 from .preprocessing import FrameStatistics, Preprocessing, prepare_steps
-from .reading import CHUNK_BYTES, as_read, read_ahead
 
 Float = NDArray[np.float32]
 # Several bands let a map fill in while the rest is computed.
@@ -71,6 +74,22 @@ def site_grid(video: xr.DataArray, card: ModelCard, parameters: AnalyzeParameter
     return grid
 
 
+@dataclass(frozen=True)
+class DriftTaken:
+    """Drift that was taken out of a video before the walk.
+
+    Parameters
+    ----------
+    shifts : Dataset (time)
+        As measured.
+    seen : ndarray (y, x), bool
+        Sites whose windows every frame with a known place has pixels for.
+    """
+
+    shifts: xr.Dataset
+    seen: NDArray[np.bool_]
+
+
 @dataclass
 class Walk:
     """One walk through a video: its bands, encoder, and how far it has come."""
@@ -84,6 +103,7 @@ class Walk:
     budget: int
     done: int = 0
     dims: tuple[str, ...] = ("time", "y", "x", "latent")
+    drift: DriftTaken | None = None
 
     @property
     def total(self) -> int:
@@ -120,6 +140,8 @@ class Walk:
                 self.done += rows.mean.shape[0] * rows.mean.shape[1]
                 yield self.progress()
         out[~self.statistics.usable] = np.nan
+        if self.drift is not None:
+            out[:, ~self.drift.seen[slice(*self.bands[index])]] = np.nan
 
     def check_field_fits(self) -> None:
         """Raise `ResultError` when the latent field is larger than the memory allowed."""
@@ -137,6 +159,9 @@ class Walk:
             change = "enlarged" if self.grid.zoom > 1 else "reduced"
             notices.append(f"Frames were {change} to {self.grid.zoom:.4g} times their size for the model.")
         bad = np.flatnonzero(~self.statistics.usable)
+        if self.drift is not None:
+            notices.append(_drift_notice(self.drift))
+            bad = np.flatnonzero(~self.statistics.usable & self.drift.shifts["reliable"].values)
         if bad.size:
             listed = ", ".join(str(frame) for frame in bad[:10])
             more = " …" if bad.size > 10 else ""
@@ -161,11 +186,50 @@ def plan_steps(
         one_pass=one_pass,
     )
     budget = memory_budget(parameters.memory_gb)
+    drift = None
+    if parameters.drift == "rigid" and len(video) > 1:
+        drift = yield from _drift_steps(video, grid, _margin_px(grid, model.card))
+        # Pixels that leave come in on the other side: no site that counts sees them, and grey levels stay.
+        video = apply_shifts(video, drift.shifts, "whole", border="wrap")
     if 4 * video.size <= budget // 2:
         video = yield from _load_steps(video)
     preprocessing, statistics = yield from prepare_steps(video, model.card, parameters, grid)
     bands = _bands(grid, len(video), model.card.latents, budget)
-    return Walk(video, grid, encoder, preprocessing, bands, statistics, budget)
+    return Walk(video, grid, encoder, preprocessing, bands, statistics, budget, drift=drift)
+
+
+def _margin_px(grid: SiteGrid, card: ModelCard) -> int:
+    """How far beyond its window a site sees, by smoothing and enlarging, in px of the enlarged frame."""
+    enlarging = 0 if grid.zoom == 1 else math.ceil(2 * max(1.0, grid.zoom))
+    return int(3 * card.smoothing_px + 0.5) + enlarging
+
+
+def _drift_steps(video: xr.DataArray, grid: SiteGrid, margin_px: int) -> Steps[DriftTaken]:
+    """Measure the drift, and find the sites that stay in view."""
+    shifts = yield from estimate_drift_steps(video, DriftParameters())
+    check_told(shifts)
+    area = common_area(grid.frame, shift_array(shifts), "whole")
+    inside = [
+        grid.seen_along(axis, covered.start, covered.stop, margin_px) for axis, covered in enumerate(area)
+    ]
+    seen = np.logical_and.outer(*inside)
+    if not seen.any():
+        raise VideoShapeError(
+            "The specimen drifts so far that no window stays in view; analyse fewer frames at a time."
+        )
+    return DriftTaken(shifts, seen)
+
+
+def _drift_notice(drift: DriftTaken) -> str:
+    ranges = [float(np.ptp(drift.shifts[name].dropna("time").values)) for name in ("dy_px", "dx_px")]
+    notice = f"Drift over {ranges[0]:.1f} px in y and {ranges[1]:.1f} px in x was taken out"
+    lost = int((~drift.seen).sum())
+    if lost:
+        notice += f"; {lost} of {drift.seen.size} sites at the edges left the view and are empty"
+    unknown = int((~drift.shifts["reliable"]).sum())
+    if unknown:
+        notice += f"; {unknown} frame(s) whose place could not be told were left out"
+    return notice + "."
 
 
 def _load_steps(video: xr.DataArray) -> Steps[xr.DataArray]:

@@ -68,6 +68,17 @@ class SiteGrid:
         """Coordinates of the windows' centres along x, in `unit`."""
         return self._centres(1)
 
+    def seen_along(self, axis: int, start: int, stop: int, margin: int) -> NDArray[np.bool_]:
+        """Which sites along an axis have their window, and `margin` px about it, within pixels [start, stop).
+
+        Beyond the frame's own edges nothing is asked for; `margin` is in px of the enlarged frame.
+        """
+        low = np.arange(self.shape[axis]) * self.step
+        high = low + self.window
+        first = 0.0 if start <= 0 else start * self.zoom + margin
+        last = np.inf if stop >= self.frame[axis] else stop * self.zoom - margin
+        return np.asarray((low >= first) & (high <= last))
+
     def _centres(self, axis: int) -> NDArray[np.float64]:
         enlarged = np.arange(self.shape[axis]) * self.step + (self.window - 1) / 2
         # Pixel areas, not centres, scale: the enlarged pixel j covers [j, j + 1] / zoom.

@@ -1,4 +1,4 @@
-"""X-ray hits: pixels far brighter than electrons make them."""
+"""X-ray hits and dead pixels: pixels far brighter, or darker, than electrons make them."""
 
 from __future__ import annotations
 
@@ -67,16 +67,53 @@ def replace_outliers(frames: Float, levels: GreyLevels) -> Float:
     margin = _SIGMAS * levels.spread
     if not margin > 0:
         return frames
-    n, y, x = np.nonzero(frames > levels.median + margin)
-    if n.size == 0:
+    places = np.nonzero(frames > levels.median + margin)
+    if places[0].size:
+        around = _median_around(frames, places)
+        _replace(frames, places, around, frames[places] > around + margin)
+    return frames
+
+
+def replace_dead_pixels(frames: Float, levels: GreyLevels) -> Float:
+    """Pixels far below the video and far below their 24 neighbours become those neighbours' median.
+
+    Parameters
+    ----------
+    frames : ndarray (n, y, x)
+        Changed in place.
+    levels : GreyLevels
+        Of the video.
+
+    Returns
+    -------
+    ndarray (n, y, x)
+        `frames`.
+    """
+    margin = _SIGMAS * levels.spread
+    if not margin > 0:
         return frames
+    places = np.nonzero(frames < levels.median - margin)
+    if places[0].size:
+        around = _median_around(frames, places)
+        _replace(frames, places, around, frames[places] < around - margin)
+    return frames
+
+
+Places = tuple[NDArray[np.intp], ...]
+
+
+def _median_around(frames: Float, places: Places) -> Float:
+    """Median of the 24 neighbours of pixels (frame, row, column)."""
+    n, y, x = places
     offsets = np.array([(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)])
     rows = np.clip(y[:, None] + offsets[:, 0], 0, frames.shape[1] - 1)
     columns = np.clip(x[:, None] + offsets[:, 1], 0, frames.shape[2] - 1)
-    around = np.median(frames[n[:, None], rows, columns], axis=1)
-    hit = frames[n, y, x] > around + margin
-    frames[n[hit], y[hit], x[hit]] = around[hit]
-    return frames
+    return np.asarray(np.median(frames[n[:, None], rows, columns], axis=1), np.float32)
+
+
+def _replace(frames: Float, places: Places, values: Float, chosen: NDArray[np.bool_]) -> None:
+    n, y, x = (index[chosen] for index in places)
+    frames[n, y, x] = values[chosen]
 
 
 def clip_published(frames: Float, mean: Float, deviation: Float) -> Float:

@@ -95,6 +95,8 @@ def _number(row: LineEdit) -> float | None:
     text = row.value.strip().replace(",", ".")
     if not text:
         return None
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)  # a count is no fraction
     try:
         return float(text)
     except ValueError:

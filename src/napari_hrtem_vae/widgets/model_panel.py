@@ -22,7 +22,7 @@ from ..errors import HrtemVaeError, ModelFileError
 from ..vae.card import list_models, read_card
 from .form import ParameterForm
 from .parts import Panel, narrow, note_label, show_note
-from .settings import load_settings, save_settings
+from .settings import load_settings, own_models, save_settings
 from .store import Store
 from .worker import Latest
 
@@ -151,6 +151,19 @@ class ModelPanel(Panel):
         self._add(str(path), card, f"{card.name} (file)")
         self.model_box.setCurrentIndex(self.model_box.count() - 1)
 
+    def show_own_models(self) -> None:
+        """Offer the models that the user trained; one that was written anew takes its old place."""
+        for path in own_models():
+            with suppress(HrtemVaeError):  # damaged since: nothing that this user asked for now
+                card = read_card(path)
+                index = next((i for i, (key, _) in enumerate(self._cards) if key == path), -1)
+                if index < 0:
+                    self._add(path, card, f"{card.name} (own)")
+                else:
+                    self._cards[index] = (path, card)
+                    if index == self.model_box.currentIndex():
+                        self._picked(index)
+
     def _restore(self) -> None:
         remembered = load_settings()
         try:
@@ -158,6 +171,7 @@ class ModelPanel(Panel):
                 self._add(card.name, card, card.name)
         except ModelFileError as error:
             self._store.say(str(error), error=True)
+        self.show_own_models()
         name = remembered.get("model")
         if isinstance(name, str) and name not in [key for key, _ in self._cards] and _is_file(name):
             self.load_file(name)

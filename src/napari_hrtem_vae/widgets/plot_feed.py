@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .lattice_link import PREFIX, LatticeLink, axis_traces
+from .lattice_traces import correlation_note
 from .regions import region_trace
 from .settings import load_settings, save_settings
 from .store import Store
@@ -28,13 +30,16 @@ class PlotFeed:
         self._plot, self._store = plot, store
         self._closed = False
         self._latest = Latest(lambda text: store.say(text, error=True))
+        self._lattice = Latest(lambda text: store.say(text, error=True))
+        self._left: list[Trace] = []
+        self._partners: list[Trace] = []  # of the left traces, on the right axis
         frames = load_settings().get("moving_mean")
         if type(frames) is int and 1 <= frames <= 9999:
             plot.set_moving_mean_frames(frames)
         plot.moving_mean_changed.connect(lambda n: save_settings({"moving_mean": int(n)}))
         plot.time_clicked.connect(self._clicked)
         store.on("regions latent result revision running", self._traces)
-        store.on("right_axis result", self._right)
+        store.on("right_axis result lattice regions placement", self._right)
         store.on("frame result", self._cursor)
         # the plot's dock may be destroyed before the rest
         plot.destroyed.connect(self.shut_down)
@@ -45,6 +50,7 @@ class PlotFeed:
         """Drop what still runs, and touch the plot no more."""
         self._closed = True
         self._latest.close()
+        self._lattice.close()
 
     def _traces(self) -> None:
         if self._closed:
@@ -52,7 +58,7 @@ class PlotFeed:
         state = self._store.state
         result, regions = state.result, state.regions
         if result is None or "z" not in result or not regions:
-            self._latest.submit(lambda: None, lambda _: self._plot.set_traces([], y_label=""))
+            self._latest.submit(lambda: None, self._empty)
             return
         latent = _latent_now(state)
         times, label = times_of(result)
@@ -71,17 +77,29 @@ class PlotFeed:
                 if series is not None
             ]
             self._plot.set_traces(traces, y_label=f"z{latent}, region mean", time_label=label)
+            self._left = traces
+            self._correlate(self._partners)
             self._cursor()
 
         self._latest.submit(compute, take)
+
+    def _empty(self, _: Any) -> None:
+        self._left = []
+        self._plot.set_traces([], y_label="")
+        self._plot.set_note("")
 
     def _right(self) -> None:
         if self._closed:
             return
         state = self._store.state
         name = state.right_axis
+        if state.result is not None and name.startswith(PREFIX) and state.lattice is not None:
+            self._right_lattice(state.lattice, name)
+            return
+        self._lattice.submit(lambda: None, lambda _: None)  # what is on its way is of no use any more
         if state.result is None or not name or name not in state.result:
             self._plot.set_right_traces([])
+            self._correlate([])
             return
         field = state.result[name]
         unit = str(field.attrs.get("units", ""))
@@ -95,6 +113,26 @@ class PlotFeed:
             for i, label in enumerate(labels)
         ]
         self._plot.set_right_traces(traces, y_label=f"{word} ({unit})" if unit else word)
+        self._correlate([])
+
+    def _right_lattice(self, link: LatticeLink, key: str) -> None:
+        """Misfit, angles, or lattice areas of the regions; masks may come from disk: read in a thread."""
+        state = self._store.state
+        regions, placement = state.regions, state.placement
+        if placement is None:
+            return
+
+        def take(found: Any) -> None:
+            traces, label = found
+            self._plot.set_right_traces(traces, y_label=label)
+            self._correlate(traces if not key.endswith("angle") else [])
+
+        self._lattice.submit(lambda: axis_traces(link, key, regions, placement), take)
+
+    def _correlate(self, right: list[Any]) -> None:
+        """Tell the rank correlation of each region's z with what stands on the right."""
+        self._partners = right
+        self._plot.set_note(correlation_note(self._left, right))
 
     def _cursor(self) -> None:
         if self._closed:

@@ -9,14 +9,15 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QWidget
 
-from .layers import Placement, placement_on
+from .lattice_link import axis_choices, link_in
+from .lattice_maps import KEY
+from .layers import Placement, note_of, placement_on
 from .parts import Panel, Rows, narrow, note_label, show_note
 from .regions import Region, is_regions_layer, regions_in, regions_layer_data
 from .store import Store
 
 SHAPES = {"Rectangle": "add_rectangle", "Ellipse": "add_ellipse", "Polygon": "add_polygon"}
 SETTLE_MS = 120
-HINT = "Each region plots z against time, below."
 
 
 def right_axis_choices(result: Any) -> list[str]:
@@ -32,6 +33,9 @@ def right_axis_choices(result: Any) -> list[str]:
 
 class RegionPanel(Panel):
     """Part 6: the button that draws, and the right axis of the plot."""
+
+    _HINT = "Each region plots z against time, below."
+    _EDGE_WIDTH = 0.25  # in sites
 
     def __init__(self, viewer: Any, store: Store) -> None:
         super().__init__("Region")
@@ -56,7 +60,7 @@ class RegionPanel(Panel):
         self.column.addLayout(row)
         self.column.addWidget(self.note)
         self.column.addWidget(self.right_row)
-        show_note(self.note, HINT)
+        show_note(self.note, self._HINT)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(SETTLE_MS)
@@ -70,9 +74,12 @@ class RegionPanel(Panel):
         viewer.layers.events.removed.connect(self._removed)
         store.on("placement analysis", self._timer.start)
         store.on("result", self._list_right)
+        store.on("lattice", self._list_right)
         for layer in viewer.layers:
             if is_regions_layer(layer):
                 self._watch(layer)
+        self._lattice_layers: list[Any] = []
+        self._find_lattice()
 
     @property
     def layer(self) -> Any:
@@ -83,6 +90,9 @@ class RegionPanel(Panel):
         """Let go of the viewer; the layer stays."""
         self._viewer.layers.events.inserted.disconnect(self._inserted)
         self._viewer.layers.events.removed.disconnect(self._removed)
+        for layer in self._lattice_layers:
+            layer.events.metadata.disconnect(self._find_lattice)
+        self._lattice_layers = []
         with suppress(RuntimeError):  # Qt may have destroyed it already
             self._timer.stop()
         self._unwatch()
@@ -99,8 +109,7 @@ class RegionPanel(Panel):
             return
         if self._layer is None:
             data, options, _ = regions_layer_data(placement)
-            if self._store.state.placement is None:
-                options["edge_width"] = 2
+            options["edge_width"] = 2 if self._store.state.placement is None else self._EDGE_WIDTH
             options["edge_color"] = REGION_COLORS[0]
             self._viewer.add_layer(Shapes(data or None, **options))
         self._viewer.layers.selection.active = self._layer
@@ -118,8 +127,22 @@ class RegionPanel(Panel):
     def _inserted(self, event: Any) -> None:
         if is_regions_layer(event.value):
             self._watch(event.value)
+        self._find_lattice()
+
+    def _find_lattice(self, event: Any = None) -> None:
+        """Note which lattice result is on the screen, for the right axis."""
+        for layer in self._lattice_layers:
+            layer.events.metadata.disconnect(self._find_lattice)
+        # a result that is still growing is noted when it is finished
+        self._lattice_layers = [layer for layer in self._viewer.layers if KEY in note_of(layer)]
+        for layer in self._lattice_layers:
+            layer.events.metadata.connect(self._find_lattice)
+        link, known = link_in(self._viewer), self._store.state.lattice
+        if (link and link.result) is not (known and known.result):
+            self._store.change(lattice=link)
 
     def _removed(self, event: Any) -> None:
+        self._find_lattice()
         if event.value is self._layer:
             self._unwatch()
             self._read()
@@ -150,7 +173,7 @@ class RegionPanel(Panel):
         self._store.change(regions=regions)
         drawn = 0 if self._layer is None else self._layer.nshapes
         if not drawn:
-            show_note(self.note, HINT)
+            show_note(self.note, self._HINT)
         elif placement is None:
             show_note(self.note, f"{drawn} region{'s' * (drawn != 1)}; press Analyze to plot z in them.")
         else:
@@ -182,10 +205,13 @@ class RegionPanel(Panel):
         blocked = self.right_box.blockSignals(True)
         self.right_box.clear()
         self.right_box.addItem("none", "")
-        choices = right_axis_choices(self._store.state.result)
+        state = self._store.state
+        choices = [(name.replace("_", " "), name) for name in right_axis_choices(state.result)]
+        if state.result is not None:
+            choices += axis_choices(state.lattice)
         self.right_row.setVisible(bool(choices))
-        for name in choices:
-            self.right_box.addItem(name.replace("_", " "), name)
+        for words, name in choices:
+            self.right_box.addItem(words, name)
         index = max(self.right_box.findData(self._store.state.right_axis), 0)
         self.right_box.setCurrentIndex(index)
         self.right_box.blockSignals(blocked)

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import HrtemVaeError
+from ..errors import HrtemVaeError, ResultError
+from ..io.results_probe import RESULT_KEY
 from .layers import available_kinds, latent_order, map_layer_data, peaks_of, placement_of_result
 from .regions import regions_from, regions_layer_data
 
+LATTICE = "lattice"  # what the attribute RESULT_KEY says of a lattice result
 log = logging.getLogger(__name__)
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -26,7 +28,7 @@ def get_result_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]]
 
 
 def read_result(path: str | list[str]) -> list[LayerData]:
-    """Layers of a result store: the video where it is found, the map of the liveliest latent, the regions.
+    """Layers of a result store: the video where it is found, the liveliest map or the grains, the regions.
 
     Raises
     ------
@@ -39,6 +41,8 @@ def read_result(path: str | list[str]) -> list[LayerData]:
     path = path if isinstance(path, str | Path) else path[0]
     result = open_result(path)
     layers = _video_layers(result)
+    if result.attrs.get(RESULT_KEY) == LATTICE:
+        return layers + _lattice_layers(result, path)
     placement = placement_of_result(result)
     title = Path(str(result.attrs.get("source") or path)).stem
     kinds = available_kinds(result)
@@ -48,6 +52,26 @@ def read_result(path: str | list[str]) -> list[LayerData]:
     regions = regions_from(result)
     if regions:
         layers.append(regions_layer_data(placement, regions, REGION_COLORS))
+    return layers
+
+
+def _lattice_layers(result: Any, path: str | Path) -> list[LayerData]:
+    """Masks of the grains, and the regions, over the video that its reader lays at its own coordinates."""
+    from .lattice_maps import TimeAxis, pixels_of_result, presence_data
+    from .traces import REGION_COLORS
+
+    title = Path(str(result.attrs.get("source") or path)).stem
+    pixels = pixels_of_result(result)
+    try:
+        layers = [presence_data(result, pixels, TimeAxis.of_result(result), title)]
+    except (KeyError, ValueError, IndexError) as error:
+        raise ResultError(
+            f"{path} is no complete lattice result ({error}); track the grains again."
+        ) from error
+    regions = regions_from(result)
+    if regions:
+        data, options, kind = regions_layer_data(pixels, regions, REGION_COLORS)
+        layers.append((data, options | {"edge_width": 2}, kind))
     return layers
 
 

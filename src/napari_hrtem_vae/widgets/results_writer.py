@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ResultError
-from .layers import placement_of_layer, result_of
+from .lattice_maps import grains_of, pixel_placement
+from .layers import Placement, placement_of_layer, result_of
 from .regions import Region, is_regions_layer, regions_in, with_regions
 
 if TYPE_CHECKING:
@@ -51,18 +52,31 @@ def write_results(path: str, layers: list[tuple[Any, dict[str, Any], str]]) -> l
     from napari.layers import Layer
 
     made = [Layer.create(*_creatable(layer)) for layer in layers]
-    maps = [layer for layer in made if result_of(layer) is not None]
+    maps = [layer for layer in made if _result_of(layer) is not None]
     if not maps:
         raise ResultError(
-            f"None of the layers for {path} is a map of HRTEM VAE; select a map that Analyze made."
+            f"None of the layers for {path} is a map of HRTEM VAE; select a map that Analyze made, or the "
+            "grains of Lattice."
         )
-    result = result_of(maps[0])
-    if any(result_of(layer) is not result for layer in maps):
+    result = _result_of(maps[0])
+    if any(_result_of(layer) is not result for layer in maps):
         raise ResultError(f"The layers for {path} come from several results; select the maps of one.")
     shapes = [layer for layer in made if is_regions_layer(layer)]
-    regions = regions_in(shapes[0], placement_of_layer(maps[0])) if shapes else ()
+    regions = regions_in(shapes[0], _regions_placement(maps[0])) if shapes else ()
     save_with_regions(result, regions, path)
     return [path]
+
+
+def _result_of(layer: Any) -> xr.Dataset | None:
+    """What a layer shows: a result of Analyze or of Lattice."""
+    analysis = result_of(layer)
+    return grains_of(layer) if analysis is None else analysis
+
+
+def _regions_placement(layer: Any) -> Placement:
+    """What regions are told in: sites of a map, pixels of a lattice result."""
+    placement, grains = placement_of_layer(layer), grains_of(layer)
+    return placement if grains is None else pixel_placement(grains, placement)
 
 
 def _creatable(layer: tuple[Any, dict[str, Any], str]) -> tuple[Any, dict[str, Any], str]:

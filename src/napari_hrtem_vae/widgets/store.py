@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from napari.layers import Image, Layer
 
+    from .lattice_link import LatticeLink
     from .layers import Placement
     from .regions import Region
 
@@ -79,7 +80,9 @@ class State:
     regions : tuple of Region
         Regions drawn.
     right_axis : str
-        Variable of the result on the plot's right axis; empty: none.
+        On the plot's right axis: a variable of the result, or a key of `lattice_link`; empty: nothing.
+    lattice : LatticeLink or None
+        The lattice result among the viewer's layers.
     message : Message
         The sentence at the bottom of the controls.
     """
@@ -104,6 +107,7 @@ class State:
     frame: int = 0
     regions: tuple[Region, ...] = ()
     right_axis: str = ""
+    lattice: LatticeLink | None = None
     message: Message = Message()
 
 

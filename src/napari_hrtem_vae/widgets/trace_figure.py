@@ -46,6 +46,8 @@ class Trace:
         (frames,), NaN where there is no value.
     unit : str
         Unit of the values, for the table; empty for z.
+    sigma : numpy.ndarray, optional
+        (frames,), standard error of the values, drawn as a band.
 
     Raises
     ------
@@ -58,8 +60,14 @@ class Trace:
     time: np.ndarray
     values: np.ndarray
     unit: str = ""
+    sigma: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if self.sigma is not None and np.shape(self.sigma) != np.shape(self.values):
+            raise ParameterError(
+                f"Trace {self.label!r} has errors of shape {np.shape(self.sigma)} and values of shape "
+                f"{np.shape(self.values)}; give one error for each value."
+            )
         if np.ndim(self.time) != 1 or np.shape(self.time) != np.shape(self.values):
             raise ParameterError(
                 f"Trace {self.label!r} has times of shape {np.shape(self.time)} and values of shape "
@@ -136,6 +144,8 @@ class FigureContent:
     right_label: str = ""
     time_label: str = "time (s)"
     frames: int = 10
+    missing: np.ndarray | None = None  # times without a reliable value, marked below the traces
+    note: str = ""  # over the axes
 
 
 def _draw_trace(axes: Axes, trace: Trace, frames: int, dashed: bool) -> Line2D:
@@ -149,11 +159,14 @@ def _draw_trace(axes: Axes, trace: Trace, frames: int, dashed: bool) -> Line2D:
     known = np.concatenate([[False], np.isfinite(mean), [False]])
     lonely = known[1:-1] & ~known[:-2] & ~known[2:]
     axes.plot(trace.time[lonely], mean[lonely], ".", color=trace.color, ms=4, zorder=3)
+    if trace.sigma is not None:
+        low, high = trace.values - trace.sigma, trace.values + trace.sigma
+        axes.fill_between(trace.time, low, high, color=trace.color, alpha=0.22, lw=0, zorder=1)
     (line,) = axes.plot(trace.time, mean, style, color=trace.color, lw=2.0 if frames > 1 else 1.3, zorder=3)
     return line
 
 
-def _dress(axes: Axes, style: FigureStyle, *, right: bool) -> None:
+def dress(axes: Axes, style: FigureStyle, *, right: bool) -> None:
     """Frame, ticks and label of one value axis."""
     axes.set_facecolor("none")
     for spine in axes.spines.values():
@@ -189,7 +202,7 @@ def draw_figure(figure: Figure, content: FigureContent, style: FigureStyle) -> l
     # what legend, ticks and time label leave of the figure
     height = figure.get_figheight() * 72 - 6 * style.font
     axes = [left]
-    _dress(left, style, right=False)
+    dress(left, style, right=False)
     left.set_xlabel(content.time_label)
     left.grid(axis="y", color=style.pale, alpha=0.12, lw=0.8)
     lines = [_draw_trace(left, trace, content.frames, dashed=False) for trace in content.left]
@@ -200,7 +213,7 @@ def draw_figure(figure: Figure, content: FigureContent, style: FigureStyle) -> l
     if content.right:
         right = left.twinx()
         axes.append(right)
-        _dress(right, style, right=True)
+        dress(right, style, right=True)
         lines += [_draw_trace(right, trace, content.frames, dashed=True) for trace in content.right]
         right.set_ylabel(_in_lines(content.right_label, style, height))
     traces = content.left + content.right
@@ -222,6 +235,21 @@ def draw_figure(figure: Figure, content: FigureContent, style: FigureStyle) -> l
             borderaxespad=0.6,
             borderpad=0.1,
         )
+    if content.missing is not None and len(content.missing):
+        # in the axes' own height, so that no range of values moves for them
+        left.plot(
+            content.missing,
+            np.full(len(content.missing), 0.03),
+            "x",
+            transform=left.get_xaxis_transform(),
+            color=style.text,
+            ms=4,
+            alpha=0.7,
+            zorder=4,
+            clip_on=False,
+        )
+    if content.note:
+        left.set_title(content.note, loc="right", color=style.text, fontsize=style.font)
     times = np.concatenate([np.asarray(trace.time, dtype=np.float64) for trace in traces])
     times = times[np.isfinite(times)]
     if times.size and times.min() < times.max():

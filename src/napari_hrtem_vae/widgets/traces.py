@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from qtpy.QtCore import QEvent, QSize, Signal
-from qtpy.QtGui import QFontInfo, QPalette
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QSpinBox, QVBoxLayout, QWidget
 
 from ..errors import ParameterError, ResultError
 from ..io.export import replace_file
+from .canvas_theme import theme_of
 from .saving import ask_and_save
 from .trace_figure import (
     NEUTRAL_COLOR,
@@ -132,6 +132,15 @@ class TracePlot(QWidget):
         """
         self._change(left=tuple(traces), left_label=y_label, time_label=time_label)
 
+    def set_missing(self, times: np.ndarray | None) -> None:
+        """Mark frames that have no reliable value, by their times, with crosses at the foot of the plot."""
+        self._change(missing=times)
+
+    def set_note(self, note: str) -> None:
+        """Show a line over the axes; none when empty."""
+        if note != self._content.note:
+            self._change(note=note)
+
     def set_right_traces(self, traces: Sequence[Trace], *, y_label: str = "") -> None:
         """Show `traces` dashed on a second axis; none hides it.
 
@@ -241,6 +250,8 @@ class TracePlot(QWidget):
         for trace in traces:
             unit = f" ({trace.unit})" if trace.unit else ""
             series = {f"{trace.label}{unit}": trace.values}
+            if trace.sigma is not None:
+                series[f"{trace.label}, standard error{unit}"] = trace.sigma
             if content.frames > 1:
                 name = f"{trace.label}, mean of {content.frames} frames{unit}"
                 series[name] = moving_mean(trace.values, content.frames)
@@ -356,13 +367,7 @@ class TracePlot(QWidget):
 
     def _themed(self) -> FigureStyle:
         """Colours and letter size of the widget as they are now, under a palette or a style sheet."""
-        palette = self.palette()
-        pixels = min(max(QFontInfo(self.font()).pixelSize(), 10), 18)
-        return FigureStyle(
-            ground=palette.color(QPalette.ColorRole.Window).name(),
-            text=palette.color(QPalette.ColorRole.WindowText).name(),
-            font=0.92 * pixels * 72 / self.canvas.figure.dpi * self.canvas.device_pixel_ratio,
-        )
+        return theme_of(self, self.canvas)
 
     def changeEvent(self, event) -> None:
         super().changeEvent(event)

@@ -9,7 +9,7 @@ from typing import Any
 from qtpy.QtWidgets import QComboBox, QPushButton
 
 from ..errors import HrtemVaeError
-from .layers import first_level, frame_time_of, pixel_size_of, result_of, video_axes, video_of
+from .layers import first_level, frame_time_of, note_of, pixel_size_of, video_axes, video_of
 from .parts import Panel, QuantityEdit, Rows, narrow, note_label, show_note
 from .store import Store
 from .worker import Outcome, Work
@@ -70,7 +70,7 @@ class VideoPanel(Panel):
         from napari.layers import Image
 
         self._layers = [
-            layer for layer in self._viewer.layers if isinstance(layer, Image) and result_of(layer) is None
+            layer for layer in self._viewer.layers if isinstance(layer, Image) and "map" not in note_of(layer)
         ]
         for layer in self._named:
             layer.events.name.disconnect(self._rename)
