@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy import linalg
 
 import napari_hrtem_vae as hv
 from napari_hrtem_vae.progress import run
@@ -39,7 +40,8 @@ class PrincipalComponents:
         flat = segments.reshape(len(segments), -1)
         self.mean = flat.mean(0)
         covariance = np.cov(flat - self.mean, rowvar=False)
-        self.directions = np.linalg.eigh(covariance)[1][:, -components:].astype(np.float32)
+        last = [len(covariance) - components, len(covariance) - 1]
+        self.directions = linalg.eigh(covariance, subset_by_index=last)[1].astype(np.float32)
 
     def reconstruct(self, segments: Float) -> Float:
         flat = segments.reshape(len(segments), -1) - self.mean

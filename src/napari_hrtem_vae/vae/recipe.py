@@ -70,11 +70,11 @@ class Recipe:
     scaling: str = "video"
     smoothing_px: float = 1.5
     target: str = "noise-free"
-    beta: float = 0.3
-    warmup_epochs: int = 4
+    beta: float = 0.08
+    warmup_epochs: int = 2
     epochs: int = 13
-    batch: int = 64
-    learning_rate: float = 1.2e-3
+    batch: int = 32
+    learning_rate: float = 1.0e-3
     segments: int = 12000
     dose_e_per_px: tuple[float, float] = (5.0, 500.0)
     pixel_size_nm: float | None = None

@@ -1,0 +1,246 @@
+"""Grains through time: frames fitted in parallel, each from an earlier one; then judged in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..video.outliers import GreyLevels, replace_outliers
+from ..video.reading import CHUNK_BYTES, read_frames
+from .conventions import (
+    Double,
+    Symmetry,
+    angle_period_deg,
+    first_order_spots,
+    lattice_angle_deg,
+    misfit_deg,
+    wrap_deg,
+)
+from .frame import GrainFit, GrainSpots, GrainStart, fit_frame
+from .grid import Float, LatticeGrid
+from .parameters import LatticeParameters
+from .seeding import SEPARATION_DEG, orientations
+
+# A frame starts from what the frame so many before it gave: so many can be fitted at a time, and the result
+# does not depend on how many are.
+_LAG = 8
+_MISSES = 5
+_JUMP_SIGMAS, _JUMP_DEG = 4.0, 1.0
+_AREA_JUMP = 0.3
+_LEAST_PERIODS = 2.0
+_PATIENCE_S = 0.2
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A grain in a frame: what was measured, and whether it can be believed."""
+
+    fit: GrainFit
+    angle_deg: float
+    reliable: bool
+
+
+@dataclass
+class GrainTrack:
+    """One grain on its way through the frames, in one direction of time.
+
+    Parameters
+    ----------
+    start : GrainStart
+        Where the next frames look for it.
+    angle_deg : float
+        The last reliable angle, continuous in time.
+    """
+
+    start: GrainStart
+    angle_deg: float
+    misses: int = 0
+    measured: GrainFit | None = None
+    held: GrainFit | None = None
+
+    def judge(self, fit: GrainFit | None, grid: LatticeGrid, parameters: LatticeParameters) -> Judged | None:
+        """Take up a frame's fit if it holds; the grain that is lost stays where it was last seen."""
+        if fit is None:
+            self.misses += 1
+            return None
+        least = (_LEAST_PERIODS * grid.period / grid.fine_step) ** 2
+        seen = fit.signal >= parameters.least_signal and fit.cells >= least
+        angle = self._continued(fit, parameters.symmetry)
+        steady = seen and any(
+            other is None or self._follows(fit, other, parameters) for other in (self.held, self.measured)
+        )
+        if seen:
+            self.measured = fit
+        if steady:
+            self.held, self.misses = fit, 0
+            self.start, self.angle_deg = GrainStart(fit.basis, fit.mask), angle
+        else:
+            self.misses += 1
+        return Judged(fit, angle, steady)
+
+    def _continued(self, fit: GrainFit, symmetry: Symmetry) -> float:
+        """The fit's angle with the full turns of the track; a new seed may hold the net by other vectors."""
+        period = angle_period_deg(symmetry)
+        return self.angle_deg + float(wrap_deg(fit.angle_deg - self.angle_deg, period))
+
+    def _follows(self, fit: GrainFit, before: GrainFit, parameters: LatticeParameters) -> bool:
+        """Whether a fit may come after another: neither its angle nor its area jumps."""
+        # What is seen clearly may change fast.
+        clear = min(fit.signal, before.signal) / parameters.least_signal
+        turned = abs(float(misfit_deg(before.basis, fit.basis, parameters.symmetry)))
+        scatter = float(np.hypot(fit.angle_sigma_deg, before.angle_sigma_deg))
+        allowed = _JUMP_DEG * clear + _JUMP_SIGMAS * scatter
+        slack = _JUMP_SIGMAS * float(np.hypot(fit.cells_sigma, before.cells_sigma))
+        area = abs(fit.cells - before.cells) <= _AREA_JUMP * clear * before.cells + slack
+        # Over missed frames a grain may have gone on turning and growing.
+        return turned <= allowed * (1 + self.misses) and (area or self.misses >= _MISSES)
+
+
+@dataclass
+class FrameReader:
+    """Frames in any order, chunks of neighbours at a time, the next chunk read while one is used."""
+
+    video: xr.DataArray
+    order: range
+    outliers: GreyLevels | None
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+
+    def frames(self) -> Iterator[tuple[int, Float] | None]:
+        """Number and grey values of each frame, in order; None while a read takes its time."""
+        count = max(1, CHUNK_BYTES // (4 * self.video.shape[1] * self.video.shape[2]))
+        chunks = [self.order[first : first + count] for first in range(0, len(self.order), count)]
+        try:
+            upcoming = self._pool.submit(self._read, chunks[0]) if chunks else None
+            for number, chunk in enumerate(chunks):
+                assert upcoming is not None
+                while not is_done(upcoming):
+                    yield None
+                frames = upcoming.result()
+                if number + 1 < len(chunks):
+                    upcoming = self._pool.submit(self._read, chunks[number + 1])
+                yield from ((index, frames[index - min(chunk)]) for index in chunk)
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, chunk: range) -> Float:
+        return read_frames(self.video, slice(min(chunk), max(chunk) + 1))
+
+
+def is_done(future: Future[Any]) -> bool:
+    """Whether work in another thread has ended, after a little patience."""
+    try:
+        future.exception(timeout=_PATIENCE_S)
+    except TimeoutError:
+        return False
+    return True
+
+
+def follow(
+    reader: FrameReader,
+    grid: LatticeGrid,
+    tracks: Sequence[GrainTrack],
+    spots: Sequence[GrainSpots],
+    parameters: LatticeParameters,
+) -> Generator[tuple[int, list[Judged | None]] | None, None, None]:
+    """Follow grains through the frames of a reader, in its order; `tracks` change as it goes.
+
+    Yields the number of each frame with what holds of each grain; None while nothing is ready.
+    """
+    workers = parameters.workers or os.cpu_count() or 1
+    waiting: deque[tuple[int, Future[list[GrainFit | None]]]] = deque()
+    pool = ThreadPoolExecutor(min(workers, _LAG))
+    frames = reader.frames()
+
+    def fit(frame: Float, starts: list[GrainStart], lost: list[int]) -> list[GrainFit | None]:
+        return _fit_one(grid, frame, starts, lost, spots, reader.outliers, parameters)
+
+    try:
+        exhausted = False
+        while waiting or not exhausted:
+            if not exhausted and len(waiting) < _LAG:
+                upcoming = next(frames, False)
+                if upcoming is False:
+                    exhausted = True
+                elif upcoming is None:
+                    yield None
+                else:
+                    number, frame = upcoming  # type: ignore[misc]
+                    lost = [grain for grain, track in enumerate(tracks) if track.misses >= _MISSES]
+                    starts = [track.start for track in tracks]
+                    waiting.append((number, pool.submit(fit, frame, starts, lost)))
+                continue
+            number, future = waiting[0]
+            while not is_done(future):
+                yield None
+            waiting.popleft()
+            fits = future.result()
+            yield (
+                number,
+                [track.judge(one, grid, parameters) for track, one in zip(tracks, fits, strict=True)],
+            )
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _fit_one(
+    grid: LatticeGrid,
+    frame: Float,
+    starts: list[GrainStart],
+    lost: list[int],
+    spots: Sequence[GrainSpots],
+    outliers: GreyLevels | None,
+    parameters: LatticeParameters,
+) -> list[GrainFit | None]:
+    """Fit one frame; None for all grains where it holds NaN or one grey value alone."""
+    if not np.isfinite(frame).all() or frame.min() == frame.max():
+        return [None] * len(starts)
+    if outliers is not None:
+        frame = replace_outliers(frame[None], outliers)[0]
+    spectrum = grid.spectrum(frame)
+    if lost and parameters.symmetry != "any":
+        starts = list(starts)
+        for grain in lost:
+            others = [start.basis for index, start in enumerate(starts) if index not in lost]
+            found = orientations(
+                grid, [spectrum], float(np.hypot(*starts[grain].basis[0])), parameters.symmetry
+            )
+            starts[grain] = _nearest(starts[grain], found, others, parameters.symmetry)
+    fits = fit_frame(grid, spectrum, starts, spots, parameters.symmetry, parameters.exclusive)
+    return list(fits)
+
+
+def _nearest(
+    before: GrainStart, found: list[GrainStart], others: list[Double], symmetry: Symmetry
+) -> GrainStart:
+    """The seed nearest in angle to where a lost grain was, held by the vectors nearest to its own."""
+    free = [
+        one
+        for one in found
+        if all(abs(float(misfit_deg(one.basis, other, symmetry))) >= SEPARATION_DEG for other in others)
+    ]
+    if not free:
+        return before
+    seed = min(free, key=lambda one: abs(float(misfit_deg(before.basis, one.basis, symmetry))))
+    return GrainStart(_held_alike(seed.basis, before.basis, symmetry), seed.mask)
+
+
+def _held_alike(basis: Double, like: Double, symmetry: Symmetry) -> Double:
+    """Of the bases of one net, turned by its symmetry, the one nearest in angle to another's."""
+    spots = np.array(first_order_spots(symmetry)) @ basis
+    spots = np.concatenate([spots, -spots])
+    if symmetry == 2:
+        bases = [np.stack([spot, [spot[1], -spot[0]]]) for spot in spots]
+    else:
+        # Sorted by angle, the next spot (square) or the one after it in turn is g2.
+        order = spots[np.argsort(np.arctan2(spots[:, 0], spots[:, 1]))]
+        bases = [np.stack([order[one], order[(one + 1) % len(order)]]) for one in range(len(order))]
+    wanted = float(lattice_angle_deg(like, symmetry))
+    away = [abs(float(wrap_deg(lattice_angle_deg(one, symmetry) - wanted, 360))) for one in bases]
+    return np.asarray(bases[int(np.argmin(away))])
