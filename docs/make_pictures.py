@@ -1,4 +1,4 @@
-"""Make the pictures of the docs: what a user sees who opens the sample, clicks Analyze and draws a region.
+"""Make the pictures of the docs: what a user sees who opens the sample and clicks Analyze, or Track.
 
 Run by `make pictures`. The window is the real one, 1366 × 768 px; on Linux under Xvfb, unless given `--here`.
 """
@@ -23,17 +23,28 @@ REGION_SITES = 2.5  # half the side of a region
 
 def main() -> int:
     """Parse the command line, make the pictures, say where they are."""
+    makers: dict[str, Callable[[Path, Path], list[Path]]] = {
+        "analyze": make_analyze_pictures,
+        "lattice": make_lattice_pictures,
+        "simulate": make_simulate_picture,
+        "train": make_train_picture,
+        "models": make_training_figures,
+    }
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", help="name or file; default: the widget's own choice")
+    parser.add_argument("pages", nargs="*", choices=[*makers, []], help="which; default: all")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the pictures")
     parser.add_argument("--here", action="store_true", help="use this screen instead of Xvfb")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as settings, screen(arguments.here):
-        # A fresh user's window: nothing remembered, neither by napari nor by the widget.
-        os.environ["NAPARI_CONFIG"] = str(Path(settings) / "napari.yaml")
-        for picture in make_pictures(arguments.out, arguments.model, settings):
-            print(picture)
+    with tempfile.TemporaryDirectory() as scratch, screen(arguments.here):
+        # A fresh user's window: nothing remembered, neither by napari nor by the widgets.
+        os.environ["NAPARI_CONFIG"] = str(Path(scratch) / "napari.yaml")
+        from qtpy.QtCore import QSettings
+
+        QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, scratch)
+        for page in arguments.pages or makers:
+            for picture in makers[page](arguments.out, Path(scratch)):
+                print(picture)
     return 0
 
 
@@ -48,18 +59,21 @@ def screen(here: bool) -> Any:
     return Display(visible=False, size=(WIDTH, HEIGHT))
 
 
-def make_pictures(folder: Path, model: str | None, settings: str) -> list[Path]:
-    """Go through the window as a user does, and photograph it."""
+def open_widget(name: str, *, sample: bool = True) -> tuple[Any, Any]:
+    """A window of the size of a laptop's screen, with the sample and a widget of the menu."""
     import napari
-    from qtpy.QtCore import QSettings
 
-    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, settings)
     viewer = napari.Viewer()
     viewer.window.resize(WIDTH, HEIGHT)
-    viewer.open_sample("napari-hrtem-vae", "annealing-pair")
-    _, widget = viewer.window.add_plugin_dock_widget("napari-hrtem-vae", "Analyze")
-    if model is not None:
-        widget.model.load_file(model)
+    if sample:
+        viewer.open_sample("napari-hrtem-vae", "annealing-pair")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-hrtem-vae", name)
+    return viewer, widget
+
+
+def make_analyze_pictures(folder: Path, _: Path) -> list[Path]:
+    """Go through the window as a user does, and photograph it."""
+    viewer, widget = open_widget("Analyze")
     settle(1)
 
     widget.run.button.click()
@@ -81,20 +95,16 @@ def make_pictures(folder: Path, model: str | None, settings: str) -> list[Path]:
     settle(2)
     viewer.screenshot(str(pictures[2]), canvas_only=False, flash=False)
     viewer.close()
-    return [*pictures, make_train_picture(folder / "train.png", Path(settings))]
+    return pictures
 
 
-def make_train_picture(path: Path, scratch: Path) -> Path:
+def make_train_picture(folder: Path, scratch: Path) -> list[Path]:
     """Train a small model on the sample and on simulated scenes, as a user does, and photograph it."""
     from dataclasses import replace
 
-    import napari
     from qtpy.QtCore import Qt
 
-    viewer = napari.Viewer()
-    viewer.window.resize(WIDTH, HEIGHT)
-    viewer.open_sample("napari-hrtem-vae", "annealing-pair")
-    _, widget = viewer.window.add_plugin_dock_widget("napari-hrtem-vae", "Train")
+    viewer, widget = open_widget("Train")
     for index in range(widget.sources.list.count()):
         widget.sources.list.item(index).setCheckState(Qt.CheckState.Checked)
     short = replace(widget.store.state.recipe, segments=2000, epochs=8)
@@ -106,9 +116,58 @@ def make_train_picture(path: Path, scratch: Path) -> Path:
     if not widget.store.state.epochs:
         raise SystemExit(f"The training failed: {widget.store.state.message.text}")
     settle(2)
+    path = folder / "train.png"
     viewer.screenshot(str(path), canvas_only=False, flash=False)
     viewer.close()
-    return path
+    return [path]
+
+
+def make_training_figures(folder: Path, _: Path) -> list[Path]:
+    """How the models of the package learned: no window, the figures of `hrtem-vae models --export`."""
+    from napari_hrtem_vae.vae.card import list_models
+    from napari_hrtem_vae.vae.training_figures import save_training_figure
+
+    return [save_training_figure(card, folder) for card in list_models()]
+
+
+def make_simulate_picture(folder: Path, _: Path) -> list[Path]:
+    """Simulate crystals of which each does something else."""
+    viewer, widget = open_widget("Simulate", sample=False)
+    widget.scenario.setCurrentText("rotation+shrinkage+static")
+    widget.button.click()
+    wait_until(lambda: widget.work is None, "the simulation ends")
+    if not viewer.layers:
+        raise SystemExit(f"The simulation failed: {widget.message.text()}")
+    viewer.dims.set_current_step(0, viewer.dims.range[0].stop)
+    settle(2)
+    viewer.reset_view()
+    settle(1)
+    path = folder / "simulate.png"
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    viewer.close()
+    return [path]
+
+
+def make_lattice_pictures(folder: Path, _: Path) -> list[Path]:
+    """Track the grains of the sample as a user does, and photograph spectrum, change and misfit."""
+    viewer, widget = open_widget("Lattice")
+    settle(1)
+    widget.run.button.click()
+    wait_until(lambda: widget.run.work is None, "the grains are followed")
+    state = widget.store.state
+    if state.result is None:
+        raise SystemExit(f"The tracking failed: {state.message.text}")
+    wait_until(lambda: not widget.layers.busy and not widget.feed.busy, "the maps are there")
+    widget.plots.right_box.setCurrentIndex(widget.plots.right_box.findData("area"))
+    viewer.dims.set_current_step(0, state.result.sizes["time"] // 2)
+    settle(2)
+    viewer.reset_view()
+    settle(1)
+    pictures = [folder / "lattice.png", folder / "misfit.png"]
+    viewer.screenshot(str(pictures[0]), canvas_only=False, flash=False)
+    widget.plot.export_figure(pictures[1])
+    viewer.close()
+    return pictures
 
 
 def draw_regions(viewer: Any, widget: Any) -> None:

@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 import tifffile
 import xarray as xr
+import zarr
 from napari.components import ViewerModel
 
 from napari_hrtem_vae.errors import ResultError
 from napari_hrtem_vae.io import open_video
 from napari_hrtem_vae.io.results import open_result, save_result
+from napari_hrtem_vae.io.results_probe import RESULT_KEY
 from napari_hrtem_vae.widgets.layers import frame_time_of, pixel_size_of, result_of, video_axes
 from napari_hrtem_vae.widgets.readers import read_video
 from napari_hrtem_vae.widgets.regions import is_regions_layer, regions_from
 from napari_hrtem_vae.widgets.results_reader import get_result_reader
 from napari_hrtem_vae.widgets.results_writer import write_results
+from napari_hrtem_vae.widgets.viewer import widget_for
 
 NM = {"scale": (0.5, 0.02, 0.02), "units": ("s", "nm", "nm"), "axis_labels": ("t", "y", "x")}
 
@@ -241,3 +244,16 @@ def test_the_reader_leaves_other_things_to_others(tmp_path):
     for path in (tmp_path, tmp_path / "some.zarr", tmp_path / "film.npy", tmp_path / "absent.zarr"):
         assert get_result_reader(str(path)) is None
     assert get_result_reader([str(tmp_path), str(tmp_path)]) is None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "widget"),
+    [(["lattice"], "Lattice"), (["lattice", "analysis"], "Analyze"), ([None], "Analyze"), ([], "Analyze")],
+)
+def test_files_open_beside_the_widget_that_they_are_of(tmp_path, kinds, widget):
+    files = []
+    for number, kind in enumerate(kinds):
+        files.append(tmp_path / f"{number}.zarr")
+        attributes = {} if kind is None else {RESULT_KEY: kind}
+        zarr.create_group(files[-1], attributes=attributes)
+    assert widget_for(files) == widget

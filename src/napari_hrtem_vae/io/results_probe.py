@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 RESULT_KEY = "hrtem_vae_result"
+LATTICE = "lattice"
 
 
-def is_result_store(path: str | Path) -> bool:
-    """Whether `path` is a zarr group that an analysis wrote (its attributes have "hrtem_vae_result").
+def result_kind(path: str | Path) -> str | None:
+    """What the zarr group `path` says that it is the result of: "analysis" or "lattice"; None for no result.
 
-    Reads one small file; False for anything else.
+    Reads one small file.
     """
     for name, nested in (("zarr.json", True), (".zattrs", False)):
         try:
@@ -20,8 +21,13 @@ def is_result_store(path: str | Path) -> bool:
             continue
         attributes = content.get("attributes") if nested and isinstance(content, dict) else content
         if isinstance(attributes, dict) and RESULT_KEY in attributes:
-            return True
-    return False
+            return str(attributes[RESULT_KEY])
+    return None
+
+
+def is_result_store(path: str | Path) -> bool:
+    """Whether `path` is a zarr group that an analysis wrote (its attributes have "hrtem_vae_result")."""
+    return result_kind(path) is not None
 
 
 def is_zarr(path: str | Path) -> bool:

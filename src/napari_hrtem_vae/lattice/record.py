@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from ..errors import VideoShapeError
 from ..io.results import plain_attributes
-from ..io.results_probe import RESULT_KEY
+from ..io.results_probe import LATTICE, RESULT_KEY
 from ..video.geometry import check_video
 from .conventions import Double, angle_period_deg, wrap_deg
 from .grid import LatticeGrid
 from .parameters import LatticeParameters
 from .tracking import Judged
 
-RESULT_KIND = "lattice"
 _SQUARE = 0.01
 DIMS = ("time", "grain")
 
@@ -200,7 +199,7 @@ def attributes(
     """Where a result comes from."""
     return plain_attributes(
         {
-            RESULT_KEY: RESULT_KIND,
+            RESULT_KEY: LATTICE,
             "source": str(video.attrs.get("source", "array")),
             "dataset": video.attrs.get("dataset"),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),

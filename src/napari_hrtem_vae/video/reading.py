@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -27,7 +27,7 @@ def read_frames(video: xr.DataArray, frames: slice, rows: slice = slice(None)) -
         They cannot be read, for whatever reason the file's reader has.
     """
     try:
-        return np.array(video[frames, rows].data, np.float32)
+        return np.array(load(video[frames, rows].data), np.float32)
     except HrtemVaeError:
         raise
     except Exception as error:
@@ -36,6 +36,16 @@ def read_frames(video: xr.DataArray, frames: slice, rows: slice = slice(None)) -
             f"Frames {frames.start} to {frames.stop - 1} of {source} cannot be read ({error}); "
             "check the file."
         ) from error
+
+
+def load(data: Any) -> NDArray[Any]:
+    """The numbers of a numpy or dask array.
+
+    napari listens to all that dask computes, from its own thread while it draws: our reading stays unheard.
+    """
+    if hasattr(data, "compute"):
+        data = data.compute(scheduler="threads", callbacks=())
+    return np.asarray(data)
 
 
 def as_read(start: int, frames: Float) -> Float:

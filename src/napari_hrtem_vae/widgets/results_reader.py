@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HrtemVaeError, ResultError
-from ..io.results_probe import RESULT_KEY
+from ..io.results_probe import LATTICE, RESULT_KEY
 from .layers import available_kinds, latent_order, map_layer_data, peaks_of, placement_of_result
 from .regions import regions_from, regions_layer_data
 
-LATTICE = "lattice"  # what the attribute RESULT_KEY says of a lattice result
 log = logging.getLogger(__name__)
 LayerData = tuple[Any, dict[str, Any], str]
 

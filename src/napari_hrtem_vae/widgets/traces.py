@@ -75,7 +75,7 @@ class TracePlot(QWidget):
         self._dragging = False
 
         self.canvas = FigureCanvasQTAgg(Figure(layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05)))
-        self.canvas.setMinimumSize(200, 120)
+        self.canvas.setMinimumSize(200, 100)
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.canvas.mpl_connect("draw_event", self._on_drawn)
         self.canvas.mpl_connect("resize_event", self._on_resized)
@@ -388,4 +388,4 @@ class TracePlot(QWidget):
         return QSize(600, 300)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(300, 180)
+        return QSize(300, 160)

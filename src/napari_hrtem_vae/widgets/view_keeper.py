@@ -9,6 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer
 
 SETTLE_MS = 30
+APART = 0.02  # of the layers' width, between centres of fits to some of the layers
 CLOSER = 1.5  # a window made smaller leaves the zoom up to this far above that of a fit
 
 
@@ -56,7 +57,10 @@ class ViewKeeper(QObject):
             return
         center, zoom = camera.center, camera.zoom
         self._viewer.reset_view(reset_camera_angle=False)
-        fitted = np.allclose(center[-2:], camera.center[-2:], 1e-3, 1e-9) and zoom <= CLOSER * camera.zoom
+        # napari fits to the first layer; those that came after it may reach a little further
+        width = float(np.ptp(self._viewer.layers.extent.world[:, -2:], axis=0).max())
+        apart = np.abs(np.subtract(center[-2:], camera.center[-2:])).max()
+        fitted = apart <= APART * width and zoom <= CLOSER * camera.zoom
         camera.center, camera.zoom = center, zoom
         self._given = self._view() if fitted else None
 
