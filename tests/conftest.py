@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ from napari_hrtem_vae.vae.architecture import published_pbs, unpadded
 from napari_hrtem_vae.vae.card import ModelCard
 from napari_hrtem_vae.vae.model import Model
 from napari_hrtem_vae.vae.network import Network
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).parents[1].parent / "shared" / "data"
 

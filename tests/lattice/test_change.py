@@ -70,6 +70,76 @@ def test_drift_between_the_frames_is_taken_out() -> None:
     assert back.attrs["shift_px"] == pytest.approx([-15, 10], abs=1.0)
 
 
+def outlines(radii, scatter: float, grains: int = 1) -> xr.Dataset:
+    """Presence of a disc (the first grain) of some radii in cells, whose outline wobbles by `scatter`."""
+    rng = np.random.default_rng(3)
+    y, x = np.indices((96, 96)) - 47.5
+    angle = np.arctan2(y, x)
+    masks = []
+    for radius in radii:
+        wobble = sum(
+            amplitude * np.cos(order * angle + phase)
+            for order, amplitude, phase in zip(
+                range(1, 9), rng.normal(0, scatter / 2, 8), rng.uniform(0, 2 * np.pi, 8), strict=True
+            )
+        )
+        inside = np.hypot(y, x) < radius + wobble
+        masks.append([inside, ~inside][:grains])
+    return xr.Dataset(
+        {
+            "presence": (("time", "grain", "y", "x"), np.array(masks)),
+            "reliable": (("time", "grain"), np.ones((len(radii), grains), bool)),
+        },
+        coords={"grain": np.arange(grains), "y": np.arange(96) * 8.0, "x": np.arange(96) * 8.0},
+        attrs={"cell_px": 8, "period_px": 21.2},
+    )
+
+
+def true_ring(inner: float, outer: float) -> np.ndarray:
+    y, x = np.indices((96, 96)) - 47.5
+    return (np.hypot(y, x) < outer) & (np.hypot(y, x) >= inner)
+
+
+def test_noise_of_an_outline_falls_with_the_frames_that_tell_it() -> None:
+    radii = np.linspace(36, 24, 40)
+    grains = outlines(radii, scatter=0.8)
+    shrunk = lattice_change(None, grains, shift_px=(0, 0)).values[0] == 1
+    two_frames = lattice_change(None, grains.isel(time=[0, -1]), shift_px=(0, 0)).values[0] == 1
+    wanted = true_ring(24, 36)
+    # By 0.8 cells of noise, 0.89 is expected of one frame at each end, 0.95 of a line through 20.
+    assert overlap(two_frames, wanted) == pytest.approx(0.89, abs=0.04)
+    assert overlap(shrunk, wanted) > 0.94
+    assert 1 - overlap(shrunk, wanted) < 0.6 * (1 - overlap(two_frames, wanted))
+
+
+@pytest.mark.parametrize("moment", [1, 4, 12])
+def test_sudden_change_is_not_smeared(moment: int) -> None:
+    radii = np.where(np.arange(40) < moment, 36.0, 24.0)
+    grains = outlines(radii, scatter=0.3)
+    shrunk = lattice_change(None, grains, shift_px=(0, 0)).values[0] == 1
+    assert overlap(shrunk, true_ring(24, 36)) > 0.93
+
+
+def test_frames_without_a_lattice_tell_no_outline() -> None:
+    grains = outlines(np.linspace(36, 24, 40), scatter=0.3)
+    grains["reliable"][3:9] = False
+    grains["presence"][3:9] = False
+    shrunk = lattice_change(None, grains, shift_px=(0, 0)).values[0] == 1
+    assert overlap(shrunk, true_ring(24, 36)) > 0.93
+
+
+def test_grains_that_exclude_each_other_do_so_in_the_change() -> None:
+    change = lattice_change(None, outlines(np.linspace(36, 24, 40), 0.6, grains=2), shift_px=(0, 0))
+    for kinds in ((1, 3), (2, 3)):
+        assert np.isin(change.values, kinds).sum(0).max() == 1
+    assert overlap(change.values[0] == 1, change.values[1] == 2) > 0.99
+
+
+def test_one_frame_against_itself_is_unchanged(shrinking) -> None:
+    made, grains = shrinking
+    assert set(np.unique(hv.lattice_change(made, grains, 2, 2))) == {0, 3}
+
+
 def test_area_in_a_region(shrinking) -> None:
     _, grains = shrinking
     # The right half of the disc, by corners in nm.

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_hrtem_vae.lattice.bragg import bragg_map
 from napari_hrtem_vae.lattice.grid import LatticeGrid
 from napari_hrtem_vae.lattice.parameters import LatticeParameters
-from napari_hrtem_vae.lattice.presence import area_error, edge_level, largest_piece, tidy
+from napari_hrtem_vae.lattice.presence import amplitude_in_phase, area_error, edge_level, largest_piece, tidy
 from napari_hrtem_vae.lattice.seeding import find_grains
 
 from .scenes import PAIR, Disc, film, paint, video
@@ -72,6 +73,28 @@ def test_edge_level_is_half_at_a_straight_edge_and_less_at_a_convex_one() -> Non
     level = edge_level(grid, disc_mask(grid.fine_shape, centre, radius), 16.0)
     # A disc of radius 2.5 σ blurred by σ has 0.42 at its edge, by numerical integration.
     assert level[centre[0], int(centre[1] + radius)] == pytest.approx(0.42, abs=0.03)
+
+
+def test_amplitude_in_phase_is_of_the_fringes_and_has_mean_0_beside_them() -> None:
+    rng = np.random.default_rng(5)
+    y, x = np.indices((512, 512))
+    grid = LatticeGrid((512, 512), 8.0)
+    basis = np.array([[0.02, 0.123], [0.123, -0.02]])
+    left = x < 256
+    fringes = np.cos(2 * np.pi * (basis[0, 0] * y + basis[0, 1] * x) + 0.7)
+    fringes += np.cos(2 * np.pi * (basis[1, 0] * y + basis[1, 1] * x) - 1.9)
+    image = (0.5 * fringes * left + rng.normal(0, 4.0, left.shape)).astype(np.float32)
+    maps = [bragg_map(grid, grid.spectrum(image), basis, index, 12.0) for index in ((1, 0), (0, 1))]
+    cover = np.zeros(grid.coarse_shape, np.float32)
+    cover[: 512 // grid.coarse_step, : 256 // grid.coarse_step] = 1
+    found = amplitude_in_phase(grid, maps, cover, 16.0)
+    inside = found[40 // grid.fine_step : 470 // grid.fine_step, 40 // grid.fine_step : 216 // grid.fine_step]
+    beside = found[
+        40 // grid.fine_step : 470 // grid.fine_step, 296 // grid.fine_step : 470 // grid.fine_step
+    ]
+    # Noise of a fringe's amplitude in phase: s √2 / (σ √(2π)) / √2 of two spots = 0.13; 40 places and more.
+    assert inside.mean() == pytest.approx(0.5, abs=0.07)
+    assert beside.mean() == pytest.approx(0.0, abs=0.07)
 
 
 def test_tidy_fills_holes_and_drops_specks() -> None:

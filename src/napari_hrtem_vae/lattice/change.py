@@ -15,8 +15,14 @@ from ..progress import run
 from ..video.drift import estimate_drift_steps
 
 CLASSES = ("absent", "shrinkage", "growth", "unchanged")
-_DRIFT_FRAMES = 8
-_FAR_APART = 12
+_DRIFT_FRAMES, _DRIFT_STRIDE = 8, 3
+# How many frames an outline may be told from: the most for which lines hold.
+_WINDOWS = (30, 24, 19, 15, 12, 9, 7, 5)
+_LINE_HOLDS = 1.8  # mean square about the lines, over that of the noise
+# In periods: how far from the outline depths are told; how near to it they must lie on lines; smoothing.
+_REACH = 3.0
+_NEAR = 1.0
+_OUTLINE_SMOOTHING = 1.0
 
 
 def lattice_change(
@@ -29,8 +35,8 @@ def lattice_change(
 ) -> xr.DataArray:
     """Where each grain's lattice shrank, grew and stayed between two frames.
 
-    Frames far enough apart are taken by the majority with their next two neighbours on the inner side: the
-    noise of an edge halves, and little happens meanwhile.
+    An outline of one frame is noisy. With the frames next to it, on the inner side, each place of the outline
+    is taken to move evenly, for as long as it does: up to 30 frames, and up to halfway to the other frame.
 
     Parameters
     ----------
@@ -70,14 +76,18 @@ def lattice_change(
         raise ParameterError("video is None and shift_px too; give one of them.")
     near = [_neighbours(grains, frame, other) for frame, other in (frames, frames[::-1])]
     if shift_px is not None:
+        # What drifts evenly within a window moves evenly, which is allowed for.
         shifts = {one: shift if one in near[1] else np.zeros(2) for group in near for one in group}
     else:
         assert video is not None
-        shifts = _measured_shifts(video, near[0] + near[1], frames[0])
+        shifts = _measured_shifts(video, frames, near)
         shift = shifts[frames[1]]
-    shares = [_share(grains, group, shifts) for group in near]
-    seen = np.isfinite(shares[0]) & np.isfinite(shares[1])
-    before, there = (share > 0.5 for share in shares)
+    seen = np.isfinite(
+        _moved(np.zeros(grains["presence"].shape[2:]), shift / grains.attrs["cell_px"], np.nan)
+    )
+    before, there = (
+        _inside(_depths(grains, group, shifts), grains["presence"][group[0]].values) for group in near
+    )
     classes = np.where(before & there, 3, np.where(there, 2, np.where(before, 1, 0)))
     return xr.DataArray(
         np.where(seen, classes, 0).astype(np.uint8),
@@ -184,48 +194,114 @@ def _check_reliable(grains: xr.Dataset, frame: int) -> None:
 
 
 def _neighbours(grains: xr.Dataset, frame: int, other: int) -> list[int]:
-    """A frame and its next two towards another, if that is far away and all grains are reliable in them."""
-    if abs(other - frame) < _FAR_APART:
-        return [frame]
-    near = [frame + int(np.sign(other - frame)) * step for step in range(3)]
-    return near if grains["reliable"].values[near].all() else [frame]
+    """A frame, and after it those towards another in which all grains are reliable, up to halfway."""
+    step = 1 if other >= frame else -1
+    count = min(max((abs(other - frame) + 1) // 2, 1), _WINDOWS[0])
+    near = [frame + step * away for away in range(count)]
+    return [one for one in near if grains["reliable"].values[one].all()]
 
 
-def _share(
+def _depths(
     grains: xr.Dataset, frames: list[int], shifts: dict[int, NDArray[np.float64]]
-) -> NDArray[np.float32]:
-    """Share of frames in which each grain is at a place, each moved back by its shift; NaN out of view."""
+) -> NDArray[np.float64]:
+    """Depth of each place in each grain (grain, y, x) in the first of some frames, told from all of them."""
     cell = float(grains.attrs["cell_px"])
-    total = np.zeros(grains["presence"].shape[1:], np.float32)
-    for frame in frames:
-        # What lay at a place before the shift lies a shift further on after it.
-        back = (0.0, *(-shifts[frame] / cell))
-        masks = grains["presence"][frame].values.astype(np.float32)
-        total += ndimage.shift(masks, back, order=1, cval=np.nan)
-    return total / np.float32(len(frames))
+    period = float(grains.attrs["period_px"]) / cell
+    masks = [grains["presence"][frame].values for frame in frames]
+    moved = [shifts[frame] / cell for frame in frames]
+    moments = np.array(frames, np.float64) - frames[0]
+    depths = []
+    for grain in range(len(masks[0])):
+        course = [
+            _moved(_depth(mask[grain], _REACH * period), by) for mask, by in zip(masks, moved, strict=True)
+        ]
+        depth = _at_start(np.stack(course), moments, _NEAR * period)
+        depths.append(_smoothed(depth, _OUTLINE_SMOOTHING * period))
+    return np.stack(depths)
+
+
+def _inside(depths: NDArray[np.float64], masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where the depth is positive; where grains exclude each other in masks of them, they do so here."""
+    inside = depths > 0
+    if not (masks.sum(0) > 1).any():
+        inside &= depths.argmax(0) == np.arange(len(depths))[:, None, None]
+    return inside
+
+
+def _depth(mask: NDArray[np.bool_], reach: float) -> NDArray[np.float64]:
+    """Distance to the outline in cells, positive inside, `reach` at the most."""
+    if mask.all() or not mask.any():
+        return np.where(mask, reach, -reach)
+    # Cells on both sides of the outline are half a cell away from it.
+    depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+    return np.asarray(np.clip(depth - np.sign(depth) / 2, -reach, reach))
+
+
+def _at_start(depths: NDArray[np.float64], moments: NDArray[np.float64], near: float) -> NDArray[np.float64]:
+    """Depths (y, x) at moment 0, from lines through as many frames (time, y, x) as lines hold for.
+
+    Lines hold while depths near the outline scatter about them hardly more than noise does, which second
+    differences tell whatever moves evenly.
+    """
+    if len(depths) < _WINDOWS[-1]:
+        return np.asarray(depths[0])
+    close = np.abs(depths).min(0) < near
+    noise = np.mean(np.diff(depths[:, close], 2, axis=0) ** 2) / 6
+    for count in _WINDOWS:
+        if count > len(depths):
+            continue
+        powers = np.vander(moments[:count], 2, increasing=True)
+        fit = np.linalg.pinv(powers)
+        lines = np.tensordot(fit, depths[:count], 1)
+        about = depths[:count, close] - powers @ lines[:, close]
+        scatter = np.sum(about**2) / max(about.size * (1 - 2 / count), 1)
+        if scatter <= _LINE_HOLDS * noise:
+            return np.asarray(lines[0])
+    return np.asarray(depths[0])
+
+
+def _smoothed(depth: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Depths without what is shorter than `sigma`, in cells; what bends more gently keeps its place.
+
+    References
+    ----------
+    Taubin, SIGGRAPH 1995: smoothing twice, the second time the rest, does not shrink.
+    """
+    smooth = ndimage.gaussian_filter(depth, sigma, mode="nearest")
+    return np.asarray(smooth + ndimage.gaussian_filter(depth - smooth, sigma, mode="nearest"))
+
+
+def _moved(
+    values: NDArray[np.float64], by: NDArray[np.float64], beyond: float | None = None
+) -> NDArray[np.float64]:
+    """A map (y, x) of what lies `by` cells further on, `beyond` or the nearest where that is out of view."""
+    if beyond is None:
+        return np.asarray(ndimage.shift(values, -by, order=1, mode="nearest"))
+    return np.asarray(ndimage.shift(values, -by, order=1, cval=beyond))
 
 
 def _measured_shifts(
-    video: xr.DataArray | NDArray[Any] | str, wanted: list[int], origin: int
+    video: xr.DataArray | NDArray[Any] | str, ends: list[int], near: list[list[int]]
 ) -> dict[int, NDArray[np.float64]]:
-    """Displacement of the specimen from one frame to some others, by way of a few in between."""
-    if set(wanted) == {origin}:
-        return {origin: np.zeros(2)}
+    """Displacement of the specimen from the first of two frames to both and to those near them."""
+    if ends[0] == ends[1]:
+        return {ends[0]: np.zeros(2)}
     video = video if isinstance(video, xr.DataArray) else open_video(video)
-    between = np.linspace(min(wanted), max(wanted), _DRIFT_FRAMES).round().astype(int)
-    frames = sorted({*wanted, *between.tolist()})
+    between = np.linspace(min(ends), max(ends), _DRIFT_FRAMES).round().astype(int)
+    frames = sorted({*ends, *near[0][::_DRIFT_STRIDE], *near[1][::_DRIFT_STRIDE], *between.tolist()})
     drift = run(estimate_drift_steps(video[frames]))
-    places = {
-        frame: np.array([drift["dy_px"].values[row], drift["dx_px"].values[row]])
-        for row, frame in enumerate(frames)
-    }
-    lost = [frame for frame in wanted if not np.isfinite(places[frame]).all()]
-    if lost:
-        raise LatticeError(
-            f"The displacement of frame {lost[0]} against frame {origin} cannot be told; give shift_px, or "
-            "align the video."
-        )
-    return {frame: places[frame] - places[origin] for frame in wanted}
+    places = np.stack([drift["dy_px"].values, drift["dx_px"].values], 1)
+    known = np.isfinite(places).all(1)
+    for frame in ends:
+        if not known[frames.index(frame)]:
+            raise LatticeError(
+                f"The displacement of frame {frame} against frame {ends[0]} cannot be told; give shift_px, "
+                "or align the video."
+            )
+    wanted = sorted({*near[0], *near[1]})
+    between_known = [np.interp(wanted, np.array(frames)[known], along[known]) for along in places.T]
+    shifts = dict(zip(wanted, np.stack(between_known, 1), strict=True))
+    return {frame: shift - shifts[ends[0]] for frame, shift in shifts.items()}
 
 
 def _region_mask(grains: xr.Dataset, region: ArrayLike) -> NDArray[np.bool_]:

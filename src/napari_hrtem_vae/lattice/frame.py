@@ -8,24 +8,47 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .bragg import BraggMap, bragg_map, fringe_power, grain_spectra, map_noise, root_mean_square, without
+from .bragg import (
+    BraggMap,
+    Place,
+    bragg_map,
+    fringe_power,
+    grain_spectra,
+    map_noise,
+    root_mean_square,
+    without,
+)
 from .conventions import Double, Symmetry
 from .grid import Complex, Float, LatticeGrid
-from .presence import Core, Mask, area_error, core_of, edge_level, largest_piece, present, tidy
+from .presence import (
+    Core,
+    Mask,
+    amplitude_in_phase,
+    area_error,
+    core_of,
+    edge_level,
+    largest_piece,
+    present,
+    tidy,
+)
 from .refinement import BasisFit, angle_and_spacing, capture_basis, refine_basis
 
 # Smoothing of the Bragg maps in periods: wide at first, when the grains are known roughly.
 _ROUGH_SMOOTHING = 2.5
 SMOOTHING = 2.0
+# For the last edges: less rounds corners less, more takes less of a film's fringes for the grain's.
+_EDGE_SMOOTHING = 1.75
 _FIT_SMOOTHING = 1.0
 _PASSES = 3
-_EDGE_PASSES = 2
+_EDGE_PASSES = 3
+_HALF = 0.5  # what an amplitude has fallen to at a straight edge, whatever it is blurred by
 # The rim left out of the fit: weight 0 where the mask, blurred so wide (periods), is below the first share.
 _RIM_BLUR = 0.75
 _RIM = (0.5, 0.75)
 
 
 Indices = tuple[tuple[int, int], ...]
+Part = tuple[Place, Complex]
 
 
 @dataclass(frozen=True)
@@ -123,18 +146,16 @@ def fit_frame(
     bases = [start.basis for start in starts]
     masks = [start.mask for start in starts]
     fits: list[BasisFit] = []
-    parts: list[list[tuple[tuple[NDArray[np.intp], NDArray[np.intp]], Complex]]] = [[] for _ in starts]
+    parts: list[list[Part]] = [[] for _ in starts]
     cores: list[Core] = []
     for number in range(_PASSES):
-        last = number == _PASSES - 1
         sigma = (_ROUGH_SMOOTHING if number == 0 else SMOOTHING) * grid.period
         maps: list[list[BraggMap]] = []
         powers: list[Float] = []
         fits = []
         for grain, mask in enumerate(masks):
             weight = _inner_weight(grid, mask)
-            others = [part for other, found in enumerate(parts) if other != grain for part in found]
-            with without(spectrum, others):
+            with without(spectrum, _others(parts, grain)):
                 fitted = [
                     bragg_map(grid, spectrum, bases[grain], index, _FIT_SMOOTHING * grid.period)
                     for index in spots[grain].indices
@@ -167,19 +188,19 @@ def fit_frame(
         cores = [
             core_of(grid, amplitude, mask, sigma) for amplitude, mask in zip(amplitudes, masks, strict=True)
         ]
-        masks = _masks(grid, cores, exclusive, sigma, careful=last)
-        if not last:
-            parts = [
-                grain_spectra(grid, found, _cover(grid, mask), sigma)
-                for found, mask in zip(maps, masks, strict=True)
-            ]
-    sigma = SMOOTHING * grid.period
+        masks = _masks(grid, cores, exclusive, [_HALF] * len(cores))
+        parts = [
+            grain_spectra(grid, found, _cover(grid, mask), sigma)
+            for found, mask in zip(maps, masks, strict=True)
+        ]
+    masks = _sharpened(grid, spectrum, bases, masks, spots, parts, exclusive)
+    sigma, edge_sigma = SMOOTHING * grid.period, _EDGE_SMOOTHING * grid.period
     found = []
     for fit, mask, core, noise, one in zip(fits, masks, cores, noises, spots, strict=True):
         signal = core.amplitude / map_noise(root_mean_square(noise[: one.firsts]), sigma)
         angle, angle_sigma, spacing, spacing_sigma = angle_and_spacing(fit, symmetry)
         cells = float(np.count_nonzero(mask))
-        cells_sigma = area_error(grid, mask, signal, sigma)
+        cells_sigma = area_error(grid, mask, signal * _EDGE_SMOOTHING / SMOOTHING, edge_sigma)
         found.append(
             GrainFit(
                 fit.basis,
@@ -197,15 +218,39 @@ def fit_frame(
     return found
 
 
+def _others(parts: Sequence[list[Part]], grain: int) -> list[Part]:
+    return [part for other, found in enumerate(parts) if other != grain for part in found]
+
+
+def _sharpened(
+    grid: LatticeGrid,
+    spectrum: Complex,
+    bases: Sequence[Double],
+    masks: list[Mask],
+    spots: Sequence[GrainSpots],
+    parts: Sequence[list[Part]],
+    exclusive: bool,
+) -> list[Mask]:
+    """Masks bounded where the amplitude in phase, under less blur, falls to the level their bend asks for."""
+    sigma = _EDGE_SMOOTHING * grid.period
+    amplitudes = []
+    for grain, (basis, mask, one) in enumerate(zip(bases, masks, spots, strict=True)):
+        with without(spectrum, _others(parts, grain)):
+            maps = [bragg_map(grid, spectrum, basis, index, sigma) for index in one.indices[: one.firsts]]
+        amplitudes.append(amplitude_in_phase(grid, maps, _cover(grid, mask), SMOOTHING * grid.period))
+    for _ in range(_EDGE_PASSES):
+        cores = [
+            core_of(grid, amplitude, mask, sigma) for amplitude, mask in zip(amplitudes, masks, strict=True)
+        ]
+        masks = _masks(grid, cores, exclusive, [edge_level(grid, mask, sigma) for mask in masks])
+    return masks
+
+
 def _masks(
-    grid: LatticeGrid, cores: Sequence[Core], exclusive: bool, sigma: float, careful: bool
+    grid: LatticeGrid, cores: Sequence[Core], exclusive: bool, levels: Sequence[Float | float]
 ) -> list[Mask]:
     least = (grid.period / grid.fine_step) ** 2
-    masks = [tidy(mask, least) for mask in present(grid, cores, exclusive, [0.5] * len(cores))]
-    for _ in range(_EDGE_PASSES if careful else 0):
-        levels = [edge_level(grid, mask, sigma) for mask in masks]
-        masks = [tidy(mask, least) for mask in present(grid, cores, exclusive, levels)]
-    return masks
+    return [tidy(mask, least) for mask in present(grid, cores, exclusive, levels)]
 
 
 def _cover(grid: LatticeGrid, mask: Mask) -> Float:
