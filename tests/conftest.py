@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from hypothesis import settings
 
 from napari_hrtem_vae.vae.architecture import published_pbs, unpadded
 from napari_hrtem_vae.vae.card import ModelCard
@@ -18,6 +19,10 @@ from napari_hrtem_vae.vae.network import Network
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests in the background has them ignore Ctrl-C, and all that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples in each run, and none that fails for a busy machine.
+settings.register_profile("shared", deadline=None, derandomize=True)
+settings.load_profile("shared")
 
 SHARED_DATA = Path(__file__).parents[1].parent / "shared" / "data"
 

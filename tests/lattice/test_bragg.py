@@ -79,7 +79,7 @@ def test_noise_of_bragg_maps_is_what_it_is_said_to_be() -> None:
     assert abs(fringe_power(maps, [noise] * 2, 18.0)[inside].mean()) < 0.2 * power
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(-44, 44), st.floats(-3, 3), st.floats(0.97, 1.03), st.sampled_from([4, 6]))
 def test_basis_is_found_from_a_start_that_is_off(angle: float, turn: float, stretch: float, symmetry) -> None:
     disc = Disc((128, 128), 90, angle, period_px=9.0)

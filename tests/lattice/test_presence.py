@@ -28,7 +28,7 @@ def area_px2(frame: np.ndarray, **parameters) -> float:
     return found.fits[0].cells * found.grid.cell_px**2
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.floats(65, 100), st.floats(-44, 44))
 def test_area_of_a_disc(radius: float, angle: float) -> None:
     frame = paint([Disc((128, 128), radius, angle)])[None].astype(np.float32)

@@ -42,7 +42,7 @@ def test_whitened_spectrum_is_symmetric_and_one_in_noise() -> None:
         assert np.median(whole) == pytest.approx(np.log(2), rel=0.15)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(4.0, 20.0), st.floats(-44, 44))
 def test_spots_lie_within_a_tenth_of_a_bin_or_two(period: float, angle: float) -> None:
     frame = video([paint([Disc((128, 128), 400, angle, period)])]).values

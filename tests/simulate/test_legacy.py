@@ -30,7 +30,7 @@ def test_waves_of_a_net_are_those_of_its_fourier_series(sigma: float) -> None:
         assert waves[8 * v, 8 * u] == pytest.approx(expected, abs=2e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(12, 30), st.floats(-45, 45), st.floats(-15, 15), st.floats(-15, 15))
 def test_fringes_have_the_period_angle_and_place_asked_for(
     period: float, angle: float, dy: float, dx: float

@@ -55,7 +55,7 @@ def test_nothing_in_the_beam_is_grey_level_one() -> None:
     np.testing.assert_allclose(image, 1, atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.floats(-200, 200),
     st.floats(-2, 2),
@@ -143,7 +143,7 @@ def test_values_out_of_range_are_named(name: str, value: object) -> None:
         Microscope(**{name: value})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(17, 40), st.integers(17, 40), st.integers(-7, 7), st.integers(0, 7))
 def test_resampling_keeps_what_both_grids_hold(rows: int, columns: int, ky: int, kx: int) -> None:
     def wave(shape: tuple[int, int]) -> np.ndarray:

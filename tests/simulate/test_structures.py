@@ -53,7 +53,7 @@ def test_density_is_the_tabulated_one(material: str) -> None:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(["PbS", "CdSe", "Au"]), st.tuples(*[st.integers(-3, 3)] * 3), st.floats(0, 360))
 def test_zone_axis_and_turn_move_atoms_and_no_distance(
     material: str, zone_axis: tuple[int, int, int], angle: float
@@ -111,7 +111,7 @@ def test_pair_has_its_misfit_and_gap(misfit: float) -> None:
         assert len(np.unique((rows - rows.min(0)).round(6)[:, 0])) == 8
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(3, 9), st.floats(0, 6.28), st.booleans(), st.floats(0, 90))
 def test_plate_stays_within_its_outline(sides: int, start: float, clockwise: bool, angle: float) -> None:
     turns = start + 2 * np.pi * np.arange(sides) / sides * (-1 if clockwise else 1)

@@ -193,7 +193,7 @@ def test_amount_scales_what_happens_and_none_is_still() -> None:
     assert twice["angle_deg"].values[:, 0].tolist() == [10, 20]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.sampled_from(sorted(SCENARIOS)), min_size=1, max_size=4), st.integers(0, 99))
 def test_area_is_that_of_the_presence_in_any_mixture(words: list[str], seed: int) -> None:
     scene = hv.simulate("+".join(words), frames=2, rows=300, columns=400, seed=seed)

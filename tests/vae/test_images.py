@@ -86,7 +86,7 @@ def test_fringes_too_fine_for_the_network_are_enlarged_to_the_papers() -> None:
     assert "is unknown; it is taken as it is" in alone.notices[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 400))
 def test_last_frames_of_a_video_are_held_out_with_a_gap(frames: int) -> None:
     video = video_of(np.zeros((frames, 4, 4)) + np.arange(frames)[:, None, None], None)
@@ -99,7 +99,7 @@ def test_last_frames_of_a_video_are_held_out_with_a_gap(frames: int) -> None:
     assert len(train) >= 0.8 * frames - 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(64, 900), st.integers(64, 900), st.sampled_from([0.5, 1.0, 1.7, 3.0]))
 def test_halves_of_one_image_lie_a_window_apart(rows: int, columns: int, zoom: float) -> None:
     image = video_of(np.zeros((1, rows, columns), np.uint8), 1.0)

@@ -144,7 +144,7 @@ def test_one_wrong_bit_of_the_weights_is_found(folders: Path, tmp_path: Path, sh
         convert_keras([tmp_path / "decoder"])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["saved_model.pb", "variables/variables.index"]),
     cut=st.one_of(st.none(), st.floats(0, 1)),

@@ -57,7 +57,7 @@ def test_missing_model_lists_what_there_is(tmp_path) -> None:
         load_model(tmp_path / "gone.safetensors")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cut=st.floats(0.0, 0.999))
 def test_file_cut_short_is_refused(cut: float, tmp_path_factory) -> None:
     folder = tmp_path_factory.mktemp("cut")
@@ -105,7 +105,7 @@ def test_model_that_cannot_be_written_leaves_the_old_one(tmp_path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.safetensors"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=40) | st.dictionaries(st.text(max_size=8), st.integers()).map(json.dumps))
 def test_any_text_as_a_card_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(ModelFileError):

@@ -50,7 +50,7 @@ def test_constant_series_has_no_rank_correlation(field: xr.DataArray) -> None:
     assert maps["variance"].values[0, 0, 2] == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     hnp.arrays(
         np.float32, st.tuples(st.integers(2, 30), st.integers(1, 5)), elements=st.integers(-3, 3).map(float)

@@ -49,7 +49,7 @@ def test_whole_pixels_bring_every_value_back_to_its_place(dy, dx, part, seed) ->
     ),
     mode=st.sampled_from(["whole", "subpixel"]),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_common_area_is_where_no_frame_has_a_border(shifts, mode) -> None:
     moved = put_back(np.ones((len(shifts), 24, 40), np.float32), np.array(shifts), mode)
     expected = np.isfinite(moved).all(0)

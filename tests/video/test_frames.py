@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -49,7 +49,6 @@ def test_zoom_comes_from_known_pixel_sizes_that_differ(video, model, zoom) -> No
     assert choose_zoom(video, model) == zoom
 
 
-@settings(deadline=None)
 @given(size=st.integers(12, 90), sigma=st.floats(0.3, 3))
 def test_smoothing_operator_equals_scipy(size: int, sigma: float) -> None:
     signal = np.random.default_rng(size).standard_normal(size)
@@ -57,7 +56,6 @@ def test_smoothing_operator_equals_scipy(size: int, sigma: float) -> None:
     np.testing.assert_allclose(smoothing_operator(size, sigma) @ signal, expected, atol=1e-12)
 
 
-@settings(deadline=None)
 @given(size=st.integers(16, 80), zoom=st.floats(0.3, 6))
 def test_enlarging_keeps_constants_and_straight_lines(size: int, zoom: float) -> None:
     operator = enlarging_operator(size, zoom)

@@ -15,6 +15,7 @@ from napari_hrtem_vae.errors import ModelFileError, TrainingError
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.simulate.segments import SegmentParameters, segments_steps
 from napari_hrtem_vae.vae.card import read_card
+from napari_hrtem_vae.vae.recipe import load_recipe
 from napari_hrtem_vae.widgets.settings import own_models
 from napari_hrtem_vae.widgets.train import TrainWidget
 from napari_hrtem_vae.widgets.train_segments import step_of, threshold_at
@@ -255,7 +256,7 @@ def test_layers_come_and_go_and_keep_their_ticks(train_widget, viewer):
 def test_options_change_the_recipe_and_wrong_ones_are_said(train_widget, tmp_path):
     form = train_widget.recipe.form
     train_widget.recipe.recipe_box.setCurrentIndex(train_widget.recipe.recipe_box.findData("pbs-64-fast"))
-    assert train_widget.store.state.recipe.segments == 16000
+    assert train_widget.store.state.recipe.segments == load_recipe("pbs-64-fast").segments
     form._rows["epochs"].value = 5
     form._rows["beta"].value = "0.25"
     recipe = train_widget.store.state.recipe
