@@ -233,6 +233,8 @@ def test_stopped_run_goes_on_where_it_was(tmp_path) -> None:
         hv.open_result(place)
     with pytest.raises(ResultError, match="another parameters"):
         track_grains(long, 1, store=place)
+    with pytest.raises(ResultError, match="another grains by hand"):
+        track_grains(long, bases=whole["basis"][0].values * 0.03, store=place)
     resumed = track_grains_steps(long, LatticeParameters(), store=place)
     seen = []
     result = run(resumed, on_progress=seen.append)

@@ -19,6 +19,7 @@ from napari_hrtem_vae.errors import ModelFileError, ParameterError
 from napari_hrtem_vae.vae.architecture import Convolution, DecoderLayers, EncoderLayers, published_cdse
 from napari_hrtem_vae.vae.keras_models import convert_keras
 from napari_hrtem_vae.vae.model import Model, load_model, save_model
+from napari_hrtem_vae.vae.protobuf import Message
 
 PUBLISHED = Path(__file__).parents[2].parent / "shared" / "reference" / "published_models"
 COMMAND = Path(sys.executable).with_name("hrtem-vae")
@@ -142,6 +143,13 @@ def test_one_wrong_bit_of_the_weights_is_found(folders: Path, tmp_path: Path, sh
     path.write_bytes(data)
     with pytest.raises(ModelFileError, match="checksum"):
         convert_keras([tmp_path / "decoder"])
+
+
+def test_a_message_takes_no_memory_beyond_its_fields() -> None:
+    with pytest.raises(ValueError, match="too many fields"):
+        Message(b"\x08\x00" * 200_001)
+    with pytest.raises(ValueError, match="another size"):
+        Message(b"\x0a\x01\x00").float32(1)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

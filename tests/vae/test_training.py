@@ -43,6 +43,17 @@ def test_half_precision_within_a_step_learns_the_same() -> None:
         Recipe(precision="float8")
 
 
+@pytest.mark.parametrize(
+    ("factor", "size", "says"),
+    [(255, 64, "grey values from .* to .*; scale them to 0…1"), (1, 32, "32 × 32 px, the network unpadded")],
+)
+def test_segments_that_the_loss_or_the_network_cannot_take_are_refused(factor, size, says) -> None:
+    good = stripes(32, 0)
+    seen = factor * good.seen[:, :size, :size]
+    with pytest.raises(TrainingError, match=says):
+        run(train_steps(good, Segments(seen, seen), QUICK))
+
+
 def test_dead_latents_are_refused() -> None:
     with pytest.raises(TrainingError, match="latents died"):
         run(train_steps(stripes(128, 0), stripes(32, 1), replace(QUICK, beta=1000.0, epochs=2)))

@@ -282,6 +282,18 @@ def test_a_free_place_is_no_file_that_exists(tmp_path):
     assert free_place(tmp_path, "own").name == "own-3.safetensors"
 
 
+def test_a_model_that_came_meanwhile_is_not_replaced(tmp_path, model_file):
+    from napari_hrtem_vae.vae.model import load_model
+
+    place = tmp_path / "own.safetensors"
+    place.write_bytes(b"of another window")
+    kept = Kept()
+    kept.keep(load_model(model_file), place)
+    assert place.read_bytes() == b"of another window"
+    assert kept.path == tmp_path / "own-2.safetensors"
+    assert read_card(kept.path).name == "tiny"
+
+
 def test_a_training_that_fails_leaves_the_best_before(tmp_path, model_file):
     from napari_hrtem_vae.vae.model import load_model
     from napari_hrtem_vae.vae.training import Epoch

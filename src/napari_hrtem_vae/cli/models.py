@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import tempfile
 import time
 from contextlib import closing
@@ -43,17 +45,20 @@ def train(
     chosen = replace(load_recipe(recipe), **{name: one for name, one in given.items() if one is not None})
     _check_model_place(output)
     checkpoint = checkpoint_path(output)
+    chosen = replace(chosen, name=output.stem)
+    command = f"hrtem-vae {shlex.join(sys.argv[1:])}"
     paths = [image for image in images if image != "simulated"]
     if paths:
         steps = train_images_steps(
             open_images(paths, pixel_size),
-            replace(chosen, name=output.stem),
+            chosen,
             device=device,
             checkpoint=checkpoint,
             simulated=len(paths) < len(images),
+            command=command,
         )
     else:
-        steps = train_simulated_steps(chosen, device=device, checkpoint=checkpoint)
+        steps = train_simulated_steps(chosen, device=device, checkpoint=checkpoint, command=command)
 
     def tell(line: str) -> None:
         if not as_json:

@@ -189,8 +189,9 @@ def take_out_drift(
         check_place(place, resumable=False)
     parameters = DriftParameters(lock=lock, period_px=period, longest_jump_px=longest_jump)
     aligned, shifts = drive(align_steps(open_video(video, dataset=dataset), parameters, mode), as_json)
-    drive(write_video_steps(aligned, shifts, output), as_json)
+    # The shifts first: they are small, and a full disk then loses none of them.
     save_table_csv(table, drift_table_columns(shifts))
+    drive(write_video_steps(aligned, shifts, output), as_json)
     record = {
         "aligned": str(output),
         "shifts": str(table),

@@ -121,7 +121,7 @@ def track_grains_steps(
     order = _order(found.fits, parameters)
     fits, orders = [found.fits[one] for one in order], [found.orders[one] for one in order]
     grains = len(fits)
-    keeper = _Keeper.open(video, grid, grains, scale, parameters, store, seed_frame)
+    keeper = _Keeper.open(video, grid, grains, scale, parameters, store, seed_frame, given)
     try:
         for blocks in _blocks(len(video), seed_frame):
             tracks = [GrainTrack(GrainStart(fit.basis, fit.mask), fit.angle_deg, held=fit) for fit in fits]
@@ -199,6 +199,7 @@ class _Keeper:
         parameters: LatticeParameters,
         store: str | Path | None,
         seed_frame: int,
+        bases: Double | None,
     ) -> _Keeper:
         coords = coordinates(video, grid, scale, grains)
         attrs = attributes(video, grid, parameters, seed_frame)
@@ -211,7 +212,7 @@ class _Keeper:
             empty = template(coords, attrs, one, len(video), _BLOCK, scale, parameters)
             bands = [(min(b), max(b) + 1) for blocks in _blocks(len(video), seed_frame) for b in blocks]
             keeper.store = ResultStore.create_or_resume(
-                store, empty, _provenance(video, parameters, seed_frame), bands
+                store, empty, _provenance(video, grid, parameters, seed_frame, bases), bands
             )
         return keeper
 
@@ -397,7 +398,14 @@ def _check_memory(need: int, parameters: LatticeParameters) -> None:
         )
 
 
-def _provenance(video: xr.DataArray, parameters: LatticeParameters, seed_frame: int) -> dict[str, Any]:
+def _provenance(
+    video: xr.DataArray,
+    grid: LatticeGrid,
+    parameters: LatticeParameters,
+    seed_frame: int,
+    bases: Double | None,
+) -> dict[str, Any]:
+    """What a stopped run must agree in to go on."""
     ends = [read_frames(video, slice(frame, frame + 1)).tobytes() for frame in (0, len(video) - 1)]
     digest = hashlib.sha256(f"{video.shape} {video.dtype}".encode() + b"".join(ends))
     kept = {name: value for name, value in asdict(parameters).items() if name not in ("workers", "memory_gb")}
@@ -405,7 +413,10 @@ def _provenance(video: xr.DataArray, parameters: LatticeParameters, seed_frame: 
         "video": digest.hexdigest()[:16],
         "source": str(video.attrs.get("source", "array")),
         "pixel size": video.attrs.get("pixel_size_nm"),
+        "frame time": video.attrs.get("frame_time_s"),
         "parameters": kept,
+        "period": round(float(grid.period), 6),
+        "grains by hand": None if bases is None else bases.tolist(),
         "seed frame": seed_frame,
         "version": version("napari-hrtem-vae"),
     }

@@ -78,6 +78,7 @@ def train_images_steps(
     device: str = "auto",
     checkpoint: Path | None = None,
     simulated: bool = False,
+    command: str | None = None,
 ) -> Steps[Model]:
     """Train on images and videos; validation by image, never by segment.
 
@@ -93,6 +94,8 @@ def train_images_steps(
         As for `train_steps`.
     simulated : bool
         Half of the segments are simulated, as the recipe has it.
+    command : str, optional
+        What was typed, for the card.
 
     Raises
     ------
@@ -119,6 +122,8 @@ def train_images_steps(
         )
         train, validation = joined([train, more]), joined([validation, checks])
         record["data"].append(describe_scenes(recipe))
+    if command is not None:
+        record["command"] = command
     card = ModelCard(
         name=recipe.name,
         architecture=ARCHITECTURES[recipe.architecture](),
@@ -158,7 +163,6 @@ def _own_segments_steps(
     names = [str(video.attrs.get("source", "array")) for video in videos]
     record: dict[str, Any] = {
         "data": names,
-        "command": f"hrtem-vae train {' '.join(names)} -o {recipe.name}.safetensors",
         "share_kept": round(float((scores >= limit).mean()), 4),
         "segments_tried": len(scores),
         "fringe_threshold": limit,

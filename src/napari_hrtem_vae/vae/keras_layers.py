@@ -199,13 +199,17 @@ def _sampled(saved: SavedModel, code: Value) -> tuple[Value, Value]:
 
 def _find(saved: SavedModel, value: Value, op: str) -> Tensor | None:
     """The operation of that kind behind sums and products."""
-    if not isinstance(value, Tensor):
-        return None
-    if value.node.op == op:
-        return value
-    if value.node.op not in ("Mul", "AddV2", "Add", "Sqrt"):
-        return None
-    return next((found for one in saved.inputs(value) if (found := _find(saved, one, op)) is not None), None)
+    waiting, seen = [value], set()
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, Tensor) or (one.scope, one.node.name) in seen:
+            continue
+        seen.add((one.scope, one.node.name))
+        if one.node.op == op:
+            return one
+        if one.node.op in ("Mul", "AddV2", "Add", "Sqrt"):
+            waiting += reversed(saved.inputs(one))
+    return None
 
 
 def _append(saved: SavedModel, layers: list[Layer], tensor: Tensor) -> None:

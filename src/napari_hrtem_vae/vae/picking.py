@@ -132,7 +132,8 @@ def pick_segments_steps(cutter: Cutter, count: int, seed: int, threshold: float 
             return Picked(kept[0][:0], np.concatenate(scores))
         if hopeless or found >= count or tried >= _MOST_TRIES_A_SEGMENT * count:
             break
-    return Picked(np.concatenate(kept)[:count], np.concatenate(scores))
+    # A copy: a view would hold all that was found.
+    return Picked(np.concatenate(kept)[:count].copy(), np.concatenate(scores))
 
 
 def preview_segments_steps(

@@ -86,14 +86,20 @@ def match_pixel_sizes_steps(videos: list[xr.DataArray], recipe: Recipe) -> Steps
     if wanted is None:
         wanted = _wanted_period([periods[n] for n in unknown if n in periods], window)
     zooms = [1.0] * len(videos)
+    far: list[str] = []
     for number in known:
         zooms[number] = _bounded(choose_zoom(sizes[number], target))
+        if not np.isclose(zooms[number], choose_zoom(sizes[number], target)):
+            far.append(
+                f"{_name(videos[number])} ({sizes[number]:.3g} nm a pixel) is far from the others and is "
+                f"resampled by no more than {_LARGEST_ZOOM:g}."
+            )
     for number in unknown:
         if number in periods and wanted and abs(periods[number] / wanted - 1) > SAME_PIXEL_SIZE:
             zooms[number] = _bounded(wanted / periods[number])
     if not notices:
         notices += _about_known(videos, [n for n in known if zooms[n] != 1], sizes, target)
-    notices += _about_unknown(videos, unknown, periods, zooms)
+    notices += far + _about_unknown(videos, unknown, periods, zooms)
     return MatchedSizes(tuple(zooms), target, wanted, tuple(notices))
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
+# A field of two bytes takes a hundred times that.
+_MOST_FIELDS = 200_000
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -49,7 +52,7 @@ class Message:
     Parameters
     ----------
     data : bytes or memoryview
-        Not copied: nothing of it can make memory be taken.
+        Not copied; of at most 200,000 fields.
 
     Raises
     ------
@@ -59,7 +62,9 @@ class Message:
 
     def __init__(self, data: bytes | memoryview = b"") -> None:
         self._values: dict[int, list[int | memoryview]] = {}
-        for number, value in _fields(memoryview(data)):
+        for count, (number, value) in enumerate(_fields(memoryview(data))):
+            if count == _MOST_FIELDS:
+                raise ValueError("a message of too many fields")
             self._values.setdefault(number, []).append(value)
 
     def has(self, number: int) -> bool:
@@ -108,13 +113,19 @@ class Message:
 
     def float32(self, number: int) -> float:
         """A float of four bytes; 0 where it is absent."""
-        values = self.raw(number)
-        return float(struct.unpack("<f", values[-1])[0]) if values else 0.0
+        return float(self._unpacked("<f", number))
 
     def fixed32(self, number: int) -> int:
         """An unsigned integer of four bytes; 0 where it is absent."""
+        return int(self._unpacked("<I", number))
+
+    def _unpacked(self, kind: str, number: int) -> Any:
         values = self.raw(number)
-        return int(struct.unpack("<I", values[-1])[0]) if values else 0
+        if not values:
+            return 0
+        if len(values[-1]) != struct.calcsize(kind):
+            raise ValueError("a field of another size than expected")
+        return struct.unpack(kind, values[-1])[0]
 
     def mapping(self, number: int) -> dict[str, Message]:
         """A map from text to message."""

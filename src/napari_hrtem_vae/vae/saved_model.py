@@ -101,6 +101,7 @@ class SavedModel:
     input: Input = field(init=False)
     _scopes: dict[tuple[Scope, str], Scope] = field(init=False, default_factory=dict)
     _dependent: dict[tuple[Scope, str], bool] = field(init=False, default_factory=dict)
+    _numbers: dict[tuple[Scope, str], Array] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         path = self.folder / "saved_model.pb"
@@ -236,6 +237,14 @@ class SavedModel:
 
     def evaluate(self, value: Value) -> Array:
         """The numbers of a value that does not depend on the input."""
+        if not isinstance(value, Tensor):
+            return self._evaluate(value)
+        key = (value.scope, value.node.name)
+        if key not in self._numbers:
+            self._numbers[key] = self._evaluate(value)
+        return self._numbers[key]
+
+    def _evaluate(self, value: Value) -> Array:
         if isinstance(value, Variable):
             return self._bundle.tensor(value.key)
         if not isinstance(value, Tensor):

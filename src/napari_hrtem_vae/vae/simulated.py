@@ -70,7 +70,7 @@ def _drawn_from(recipe: Recipe, count: int, seed: int) -> dict[str, Any]:
 
 
 def train_simulated_steps(
-    recipe: Recipe, *, device: str = "auto", checkpoint: Path | None = None
+    recipe: Recipe, *, device: str = "auto", checkpoint: Path | None = None, command: str | None = None
 ) -> Steps[Model]:
     """Simulate PbS segments and train on them; validation scenes are others than the training's.
 
@@ -79,6 +79,8 @@ def train_simulated_steps(
     recipe : Recipe
     device, checkpoint
         As for `train_steps`.
+    command : str, optional
+        What was typed, for the card.
 
     Raises
     ------
@@ -101,7 +103,8 @@ def train_simulated_steps(
         licence="GPL-3.0-or-later",
         training={
             "data": describe_scenes(recipe),
-            "command": f"hrtem-vae train simulated --recipe {recipe.name} -o {recipe.name}.safetensors",
+            "command": command
+            or f"hrtem-vae train simulated --recipe {recipe.name} -o {recipe.name}.safetensors",
             "entropy_floor": round(entropy_floor(validation.wanted), 2),
         },
     )

@@ -136,6 +136,8 @@ def train_steps(
         There is no such device, or it has too little memory.
     """
     yield Progress(0, recipe.epochs, "Starting to train")
+    for segments in (train, validation):
+        _check_segments(segments, recipe)
     source, training = _begin(train, recipe, device)
     curves: list[dict[str, float]] = []
     best_epoch, best = 0, None
@@ -237,6 +239,22 @@ def _begin(train: Segments, recipe: Recipe, device: str) -> tuple[BatchSource, O
         return source, Optimisation(recipe, chosen, len(source))
     except torch.OutOfMemoryError as error:
         raise DeviceError(f"{chosen} has too little memory for the network; choose the CPU.") from error
+
+
+def _check_segments(segments: Segments, recipe: Recipe) -> None:
+    """Refuse what the network cannot take, and grey values for which the cross-entropy has no floor."""
+    window = ARCHITECTURES[recipe.architecture]().window
+    if segments.seen.shape[1:] != (window, window):
+        raise TrainingError(
+            f"The segments are {segments.seen.shape[1]} × {segments.seen.shape[2]} px, the network "
+            f"{recipe.architecture} takes {window} × {window}; cut them to that size."
+        )
+    for values in (segments.seen, segments.wanted):
+        if values.min() < 0 or values.max() > 1:
+            raise TrainingError(
+                f"The segments hold grey values from {values.min():.4g} to {values.max():.4g}; "
+                "scale them to 0…1."
+            )
 
 
 def _is_best(curves: list[dict[str, float]], best_epoch: int, recipe: Recipe) -> bool:

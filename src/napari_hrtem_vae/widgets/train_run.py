@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class TrainPanel(Panel):
         if epochs:
             # of the last epoch only: latents that were dying may live by now
             self._store.change(
-                epochs=(*self._store.state.epochs, *epochs), message=Message(epochs[-1].notice)
+                epochs=drawn_of((*self._store.state.epochs, *epochs)), message=Message(epochs[-1].notice)
             )
         if self.button.isEnabled():
             self._show_progress(items[-1])
@@ -223,3 +224,8 @@ class TrainPanel(Panel):
         message = self._store.state.message
         self.message.setStyleSheet("QLabel { color: #ff6b5f; }" if message.error else "")
         show_note(self.message, message.text)
+
+
+def drawn_of(epochs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What is drawn of them: each can make its model, but only the last one's is held in memory."""
+    return (*(replace(epoch, best=None) for epoch in epochs[:-1]), epochs[-1])

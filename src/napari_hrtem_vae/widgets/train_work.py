@@ -61,11 +61,14 @@ class Kept:
     path: Path | None = None
 
     def keep(self, model: Model, place: Path) -> None:
-        """Hold the model and write it; where that fails, it is still held."""
+        """Hold the model and write it; where that fails, it is still held.
+
+        Another training may have written there since this one began: both models stay.
+        """
         from ..vae.model import save_model
 
         self.model = model
-        self.path = save_model(model, place)
+        self.path = save_model(model, free_place(place.parent, place.stem) if place.exists() else place)
 
 
 def free_place(folder: Path, name: str) -> Path:
