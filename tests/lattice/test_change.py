@@ -165,6 +165,8 @@ def test_what_cannot_be_is_said(shrinking) -> None:
         lattice_area(grains, np.zeros((2, 2)))
     with pytest.raises(ParameterError, match="no place"):
         lattice_area(grains, [(100.0, 100.0), (100.0, 101.0), (101.0, 101.0)])
+    with pytest.raises(ParameterError, match="video has 4 frames, the grains 6"):
+        lattice_change(made[:4], grains)
     lost = grains.copy(deep=True)
     lost["reliable"][5, 0] = False
     with pytest.raises(LatticeError, match="take frame 4"):
@@ -180,6 +182,18 @@ def test_export_writes_tables_and_pictures(shrinking, tmp_path) -> None:
     header, first = (tmp_path / "out" / "lattice.csv").read_text().splitlines()[:2]
     assert header.split(",")[1] == "grain 0 angle (deg)"
     assert float(first.split(",")[1]) == pytest.approx(float(grains["angle_deg"][0, 0]))
+
+
+def test_export_without_a_displacement_says_what_is_left_out(tmp_path) -> None:
+    discs = [paint([Disc((56, 128 - 20 * t), 30, 3.0)], (112, 256)) for t in range(5)]
+    made = video(discs)
+    grains = hv.track_grains(made, 1)
+    before = list(grains.attrs["notices"])
+    written = export_lattice(made, grains, tmp_path / "out")
+    assert {path.name for path in written} == {"lattice.csv", "lattice.png"}
+    *others, notice = grains.attrs["notices"]
+    assert others == before
+    assert "frame 0 and frame 4 cannot be told" in notice
 
 
 def test_summary_has_what_the_interface_promises(shrinking) -> None:

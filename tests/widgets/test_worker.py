@@ -139,10 +139,11 @@ def test_abandoned_work_ends_and_is_silent(qtbot):
     assert told == []
 
 
-def test_of_waiting_requests_only_the_newest_is_run(qtbot):
+@pytest.mark.parametrize(("each", "expected"), [(False, [4]), (True, [0, 4])])
+def test_of_waiting_requests_only_the_newest_is_run(qtbot, each, expected):
     run, taken = [], []
     gate = threading.Event()
-    latest = Latest(lambda text: None)
+    latest = Latest(lambda text: None, each=each)
 
     def request(i):
         def compute():
@@ -155,9 +156,37 @@ def test_of_waiting_requests_only_the_newest_is_run(qtbot):
     for i in range(5):
         request(i)
     gate.set()
-    qtbot.waitUntil(lambda: bool(taken))
-    assert taken == [4]
+    qtbot.waitUntil(lambda: 4 in taken)
+    assert taken == expected
     assert run == [0, 4]
+
+
+def test_while_requests_never_cease_values_are_handed_over(qtbot):
+    """As of a video that plays: whatever is done, something newer waits already."""
+    taken = []
+    latest = Latest(lambda text: None, each=True)
+
+    def compute(i):
+        return lambda: i
+
+    def take(i):
+        taken.append(i)
+        if i < 8:
+            latest.submit(compute(i + 2), take)
+
+    latest.submit(compute(0), take)
+    latest.submit(compute(1), take)
+    qtbot.waitUntil(lambda: not latest.busy)
+    assert taken == list(range(10))
+
+
+def test_an_error_behind_which_something_newer_waits_is_not_told(qtbot):
+    errors, taken = [], []
+    latest = Latest(errors.append, each=True)
+    latest.submit(lambda: 1 / 0, taken.append)
+    latest.submit(lambda: 7, taken.append)
+    qtbot.waitUntil(lambda: bool(taken))
+    assert (errors, taken) == ([], [7])
 
 
 def test_a_failed_request_is_told_and_the_next_one_runs(qtbot):

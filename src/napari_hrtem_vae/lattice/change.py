@@ -61,7 +61,7 @@ def lattice_change(
     Raises
     ------
     ParameterError
-        No such frame, or neither a video nor a displacement.
+        No such frame, neither a video nor a displacement, or a video of another length.
     LatticeError
         A grain is unreliable in one of the frames, or their displacement cannot be told.
     """
@@ -80,7 +80,7 @@ def lattice_change(
         shifts = {one: shift if one in near[1] else np.zeros(2) for group in near for one in group}
     else:
         assert video is not None
-        shifts = _measured_shifts(video, frames, near)
+        shifts = _measured_shifts(video, grains.sizes["time"], frames, near)
         shift = shifts[frames[1]]
     seen = np.isfinite(
         _moved(np.zeros(grains["presence"].shape[2:]), shift / grains.attrs["cell_px"], np.nan)
@@ -281,12 +281,16 @@ def _moved(
 
 
 def _measured_shifts(
-    video: xr.DataArray | NDArray[Any] | str, ends: list[int], near: list[list[int]]
+    video: xr.DataArray | NDArray[Any] | str, count: int, ends: list[int], near: list[list[int]]
 ) -> dict[int, NDArray[np.float64]]:
     """Displacement of the specimen from the first of two frames to both and to those near them."""
     if ends[0] == ends[1]:
         return {ends[0]: np.zeros(2)}
     video = video if isinstance(video, xr.DataArray) else open_video(video)
+    if len(video) != count:
+        raise ParameterError(
+            f"video has {len(video)} frames, the grains {count}; give the video that they were tracked in."
+        )
     between = np.linspace(min(ends), max(ends), _DRIFT_FRAMES).round().astype(int)
     frames = sorted({*ends, *near[0][::_DRIFT_STRIDE], *near[1][::_DRIFT_STRIDE], *between.tolist()})
     drift = run(estimate_drift_steps(video[frames]))
@@ -295,8 +299,8 @@ def _measured_shifts(
     for frame in ends:
         if not known[frames.index(frame)]:
             raise LatticeError(
-                f"The displacement of frame {frame} against frame {ends[0]} cannot be told; give shift_px, "
-                "or align the video."
+                f"The displacement between frame {ends[0]} and frame {ends[1]} cannot be told; take frames "
+                "that lie closer together (in Python, shift_px can give it)."
             )
     wanted = sorted({*near[0], *near[1]})
     between_known = [np.interp(wanted, np.array(frames)[known], along[known]) for along in places.T]

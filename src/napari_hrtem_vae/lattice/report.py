@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +55,19 @@ def lattice_table(record: dict[str, Any]) -> Table:
 
 
 def export_lattice(video: xr.DataArray, result: xr.Dataset, folder: str | Path) -> list[Path]:
-    """Write the report, with growth and shrinkage from the first to the last frame that shows all grains."""
+    """Write the report, with growth and shrinkage from the first to the last frame that shows all grains.
+
+    Where their displacement cannot be told, growth and shrinkage are left out, and `result` gets a notice.
+    """
     reliable = np.flatnonzero(result["reliable"].values.all(1))
     change = None
     if reliable.size > 1:
         # Without texture there is no telling the drift; angles and areas are worth writing all the same.
-        with contextlib.suppress(LatticeError):
+        try:
             change = lattice_change(video, result, int(reliable[0]), int(reliable[-1]))
+        except LatticeError as error:
+            notice = f"Growth and shrinkage are left out of the report. {error}"
+            result.attrs["notices"] = [*result.attrs.get("notices", []), notice]
     return write_lattice_report(result, folder, change)
 
 

@@ -15,6 +15,7 @@ from .lattice_maps import (
     TimeAxis,
     change_data,
     grains_of,
+    is_finished,
     orientation_data,
     pixels_of_result,
     presence_data,
@@ -56,13 +57,14 @@ class LatticeLayers:
         self._analysis = store.state.analysis
         self._adding = False
         self._change: tuple[Any, ...] = ()  # result and frames of the change that is known, and the change
+        self._unasked: tuple[Any, ...] = ()  # result and frames of the change that nobody asked for
         self._makers: dict[str, Callable[[], Callable[[], LayerData]]] = {
             "presence": self._presence,
             "change": self._changed,
             "orientation": self._orientation,
             "strain": self._strain,
         }
-        self._latest = {key: Latest(self._failing(key)) for key in self._makers}
+        self._latest = {key: Latest(self._failing(key), each=True) for key in self._makers}
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         store.on("analysis result", self._renew)
@@ -93,7 +95,7 @@ class LatticeLayers:
         for latest in self._latest.values():
             latest.close()
         self._layers.clear()
-        self._change = ()
+        self._change = self._unasked = ()
 
     # The viewer's layers come and go
 
@@ -106,7 +108,7 @@ class LatticeLayers:
         for key, layer in list(self._layers.items()):
             if layer is event.value:
                 del self._layers[key]
-                self._store.change(shown=tuple(one for one in state.shown if one != key))
+                self._hide(key)
         if state.result is None or state.running or self._layers:
             return
         video = state.tracked.layer() if state.tracked is not None and state.tracked.layer else None
@@ -123,7 +125,7 @@ class LatticeLayers:
         tracked = self._tracked(result, note_of(layer))
         self._analysis = self._store.state.analysis + 1
         self._layers = {"presence": layer}
-        self._change = ()
+        self._change = self._unasked = ()
         changes: dict[str, Any] = {}
         if self._store.state.placement is None:
             changes["placement"] = tracked.placement
@@ -133,6 +135,7 @@ class LatticeLayers:
             analysis=self._analysis,
             revision=0,
             shown=("presence",),
+            areas="",
             ends=reliable_ends(result),
             message=Message(" ".join(notices_of(result))),
             **changes,
@@ -160,18 +163,20 @@ class LatticeLayers:
         """Layers of an earlier result stay as they are, and are no more in step."""
         state = self._store.state
         if state.analysis != self._analysis or state.result is None:
-            self._analysis, self._layers, self._change = state.analysis, {}, ()
+            self._analysis, self._layers = state.analysis, {}
+            self._change = self._unasked = ()
+            self._store.change(areas="")
 
     def _finished(self) -> None:
         """A result that is complete: its masks, and what grew and shrank from its first frame to its last."""
         state = self._store.state
-        if state.running or state.result is None:
+        if state.running or not is_finished(state.result):
             return
         still = state.result.sizes["time"] == 1
         shown = {*state.shown, "presence"} | (set() if still else {"change"})
-        self._store.change(
-            shown=tuple(key for key in self._makers if key in shown), ends=reliable_ends(state.result)
-        )
+        ends = reliable_ends(state.result)
+        self._unasked = (state.result, ends)
+        self._store.change(shown=tuple(key for key in self._makers if key in shown), ends=ends)
 
     def _update(self, keys: tuple[str, ...]) -> None:
         state = self._store.state
@@ -181,7 +186,7 @@ class LatticeLayers:
                 if layer is not None and layer in self._viewer.layers:
                     self._viewer.layers.remove(layer)
             elif state.result is not None and state.tracked is not None:
-                if state.running and key != "presence":
+                if "presence" not in state.result if key == "presence" else not is_finished(state.result):
                     continue
                 try:
                     make = self._makers[key]()
@@ -192,11 +197,24 @@ class LatticeLayers:
 
     def _failing(self, key: str) -> Callable[[str], None]:
         def fail(text: str) -> None:
-            self._store.say(text, error=True)
+            state = self._store.state
+            if not is_finished(state.result):
+                return  # of a result that is gone
+            unasked = key == "change" and self._unasked and self._unasked[0] is state.result
+            unasked = unasked and self._unasked[1] == state.ends
+            if not unasked:
+                self._store.say(text, error=True)
             if key not in self._layers:  # a map that never came is not shown
-                self._store.change(shown=tuple(one for one in self._store.state.shown if one != key))
+                self._hide(key)
+            if unasked:  # what was asked for went well: its message stays
+                self._store.change(areas=text)
 
         return fail
+
+    def _hide(self, key: str) -> None:
+        """Show a map no more, nor its areas."""
+        shown = tuple(one for one in self._store.state.shown if one != key)
+        self._store.change(shown=shown, **({"areas": ""} if key == "change" else {}))
 
     def _take(self, key: str, analysis: int, data: LayerData) -> None:
         state = self._store.state

@@ -25,6 +25,7 @@ MAPS = {
 }
 STRAINS = {"exx": "exx", "eyy": "eyy", "exy": "exy", "rotation_deg": "rotation"}
 KEY = "grains"  # of a lattice result in a layer's notes
+LABELS = "labels"  # variable of a growing result: its presence as labels
 _LEAST_LIMIT = 0.5  # of a strain map, in % or degrees: below it noise alone would be in full colour
 
 
@@ -158,10 +159,17 @@ def presence_labels(result: xr.Dataset) -> Any:
     """
     from ..io.memory import memory_budget
 
+    if LABELS in result:
+        return result[LABELS].values
     presence = result["presence"].data
-    numbers = np.arange(1, presence.shape[1] + 1, dtype=np.uint8)[:, None, None]
-    labels = (presence * numbers).max(axis=1)
+    labels = labels_of(presence)
     return np.asarray(labels) if presence.nbytes < memory_budget(None) else labels
+
+
+def labels_of(presence: Any) -> Any:
+    """Presence (time, grain, y, x) as labels (time, y, x), uint8."""
+    numbers = np.arange(1, presence.shape[1] + 1, dtype=np.uint8)[:, None, None]
+    return (presence * numbers).max(axis=1)
 
 
 def presence_data(result: xr.Dataset, placement: Placement, time: TimeAxis, title: str) -> LayerData:
@@ -291,4 +299,9 @@ def _colors(colors: dict[int, str]) -> Any:
 def grains_of(layer: Any) -> xr.Dataset | None:
     """The finished lattice result that a layer of this plugin shows; None for other layers."""
     result = note_of(layer).get(KEY)
-    return result if result is not None and RESULT_KEY in result.attrs else None
+    return result if is_finished(result) else None
+
+
+def is_finished(result: xr.Dataset | None) -> bool:
+    """Whether there is a result and all its frames were followed: not one that grows, or was cancelled."""
+    return result is not None and RESULT_KEY in result.attrs

@@ -7,6 +7,7 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QPushButton
 
+from .lattice_maps import is_finished
 from .lattice_state import LatticeStore
 from .parts import Panel, Rows, narrow
 from .region_panel import RegionPanel
@@ -70,7 +71,7 @@ class PlotPanel(Panel):
     def _list(self) -> None:
         state = self._store.state
         keys = quantities_of(state.result)
-        self.save_button.setEnabled(state.result is not None and not state.running)
+        self.save_button.setEnabled(is_finished(state.result))
         if keys == [self.left_box.itemData(index) for index in range(self.left_box.count())]:
             return
         for box, entries in (

@@ -58,7 +58,7 @@ class LatticePlotFeed:
         _, label = times_of_grains(result)
 
         def one(quantity: str) -> Any:
-            if not quantity:
+            if not quantity or (quantity == "region" and "presence" not in result):
                 return [], ""
             if quantity == "region":
                 return region_traces(result, regions, placement, cell_placement(result, tracked.placement))

@@ -37,7 +37,7 @@ class SpectrumPanel(Panel):
     def __init__(self, store: LatticeStore) -> None:
         super().__init__("Spectrum")
         self._store = store
-        self._latest = Latest(self._failed)
+        self._latest = Latest(self._failed, each=True)
         self._look = nothing("")
         self._video: tuple[Any, ...] = ()  # what the labelled video was made of, and the video
         self.view = SpectrumView()
@@ -134,7 +134,12 @@ class SpectrumPanel(Panel):
                 self._take(nothing("This region lies beside the frame."))
                 return
         parameters, bases = state.parameters, self._known_bases(frame)
-        self._latest.submit(lambda: look_at(video, frame, box, parameters, bases), self._take)
+
+        def take(look: Look) -> None:
+            if _same_but_frame(state, self._store.state):
+                self._take(look)
+
+        self._latest.submit(lambda: look_at(video, frame, box, parameters, bases), take)
 
     def _known_bases(self, frame: int) -> Any:
         """Grains that need not be looked for: put by hand, or followed; None: look for them."""
@@ -231,3 +236,10 @@ class SpectrumPanel(Panel):
         if state.pixel_size_nm is not None:
             words = f"{spacing * state.pixel_size_nm:.3f} nm"
         show_note(self.pointer, f"d = {words}, {angle:.1f}°")
+
+
+def _same_but_frame(one: Any, other: Any) -> bool:
+    """Whether a spectrum asked for in one state may be shown in another: that of an earlier frame may."""
+    return one.video is other.video and all(
+        getattr(one, name) == getattr(other, name) for name in ("parameters", "spots", "source", "regions")
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QPushButton, QSpinBox
 
 from ..errors import HrtemVaeError, LatticeError
-from .lattice_maps import MAPS, STRAINS, LayerData, TimeAxis, change_labels
+from .lattice_maps import MAPS, STRAINS, LayerData, TimeAxis, change_labels, is_finished
 from .lattice_state import ALL_GRAINS, LatticeStore
 from .layers import METADATA, Placement, placement_on, video_of
 from .parts import Panel, Rows, narrow, note_label, show_note
@@ -108,7 +108,7 @@ class MapsPanel(Panel):
     def _show(self) -> None:
         state = self._store.state
         result = state.result
-        ready = result is not None and not state.running
+        ready = is_finished(result)
         frames = 1 if result is None else result.sizes["time"]
         for key, box in self.boxes.items():
             box.setChecked(key in state.shown)
@@ -120,7 +120,7 @@ class MapsPanel(Panel):
             box.setValue(value)
             box.blockSignals(blocked)
             box.setEnabled(ready and frames > 1)
-        show_note(self.areas, state.areas if "change" in state.shown and result is not None else "")
+        show_note(self.areas, state.areas if ready else "")
         grains = 0 if result is None else result.sizes["grain"]
         if self.grain_box.count() != grains + 1:
             blocked = self.grain_box.blockSignals(True)
@@ -136,7 +136,8 @@ class MapsPanel(Panel):
 
     def _ticked(self, key: str, ticked: bool) -> None:
         shown = set(self._store.state.shown) - {key} | ({key} if ticked else set())
-        self._store.change(shown=tuple(one for one in MAPS if one in shown))
+        areas = {"areas": ""} if key == "change" else {}
+        self._store.change(shown=tuple(one for one in MAPS if one in shown), **areas)
 
     def _ends_edited(self) -> None:
         self._store.change(ends=(self.first_box.value(), self.last_box.value()))
@@ -178,8 +179,8 @@ class MapsPanel(Panel):
     def _grain_now(self) -> tuple[Any, Any, int]:
         """The result, what it is of, and the grain that is picked; the first where all are."""
         state = self._store.state
-        if state.result is None or state.running or state.tracked is None:
-            raise HrtemVaeError("Track the grains first.")
+        if not is_finished(state.result) or state.tracked is None:
+            raise HrtemVaeError("Track the grains first, to the last frame.")
         if state.tracked.video is None:
             raise HrtemVaeError("The video of this result is not open; open it and track its grains again.")
         return state.result, state.tracked, max(state.grain, 0)

@@ -145,17 +145,27 @@ def _closed(steps: Generator[Any, None, Any] | None, outcome: Outcome) -> Outcom
 
 
 class Latest:
-    """Runs short functions in a thread, one at a time; of those that wait only the newest is run."""
+    """Runs short functions in a thread, one at a time; of those that wait only the newest is run.
 
-    def __init__(self, on_error: Callable[[str], None]) -> None:
+    Parameters
+    ----------
+    on_error : callable
+        Takes the sentence of one that failed, unless something newer waits.
+    each : bool
+        A value is handed over though something newer waits: for what follows a video that plays, where
+        something newer waits always. `take` must then bear a value that is out of date.
+    """
+
+    def __init__(self, on_error: Callable[[str], None], *, each: bool = False) -> None:
         self._on_error = on_error
+        self._each = each
         self._work: Work | None = None
         self._closed = False
         self._take: Callable[[Any], None] | None = None
         self._waiting: tuple[Callable[[], Any], Callable[[Any], None]] | None = None
 
     def submit(self, compute: Callable[[], Any], take: Callable[[Any], None]) -> None:
-        """Run `compute` in the thread and hand its value to `take` here, unless something newer comes."""
+        """Run `compute` in the thread and hand its value to `take` here; see `each` for when newer comes."""
         if self._closed:
             return
         if self._work is not None:
@@ -175,10 +185,11 @@ class Latest:
         if self._closed:
             return
         take, self._work = self._take, None
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:  # before `take`, which may submit something newer still
             self.submit(*waiting)
-            return
+            if outcome.error or not self._each:
+                return
         if outcome.error:
             self._on_error(outcome.error)
         elif not outcome.cancelled and take is not None:
