@@ -95,7 +95,8 @@ def test_interrupt_keeps_the_best_and_the_same_command_goes_on(folder: Path, cap
         process.send_signal(signal.SIGINT)
         process.stderr.read()
         assert process.wait() == 130
-    assert int(first.split()[1]) == len(stopped["curves"]) + 1
+    # One more where the interrupt came between an epoch's checkpoint and its telling.
+    assert int(first.split()[1]) - len(stopped["curves"]) in (1, 2)
     resumed = load_model(folder / "m.safetensors").card.training["curves"]
     assert resumed[: len(stopped["curves"])] == stopped["curves"]
     code, _, err = typed(capsys, monkeypatch, folder, *arguments[1:], "--seed", "4")
