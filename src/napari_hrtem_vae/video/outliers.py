@@ -64,14 +64,7 @@ def replace_outliers(frames: Float, levels: GreyLevels) -> Float:
     ndarray (n, y, x)
         `frames`.
     """
-    margin = _SIGMAS * levels.spread
-    if not margin > 0:
-        return frames
-    places = np.nonzero(frames > levels.median + margin)
-    if places[0].size:
-        around = _median_around(frames, places)
-        _replace(frames, places, around, frames[places] > around + margin)
-    return frames
+    return _replace_beyond(frames, levels, np.float32(1))
 
 
 def replace_dead_pixels(frames: Float, levels: GreyLevels) -> Float:
@@ -89,13 +82,19 @@ def replace_dead_pixels(frames: Float, levels: GreyLevels) -> Float:
     ndarray (n, y, x)
         `frames`.
     """
+    return _replace_beyond(frames, levels, np.float32(-1))
+
+
+def _replace_beyond(frames: Float, levels: GreyLevels, sign: np.float32) -> Float:
+    """Replace what lies far above (`sign` 1) or far below (−1) the video and its neighbours."""
     margin = _SIGMAS * levels.spread
     if not margin > 0:
         return frames
-    places = np.nonzero(frames < levels.median - margin)
+    limit = levels.median + sign * margin
+    places = np.nonzero(frames > limit if sign > 0 else frames < limit)
     if places[0].size:
         around = _median_around(frames, places)
-        _replace(frames, places, around, frames[places] < around - margin)
+        _replace(frames, places, around, sign * (frames[places] - around) > margin)
     return frames
 
 
