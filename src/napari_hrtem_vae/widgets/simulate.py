@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QApplication,
     QComboBox,
-    QFrame,
     QProgressBar,
     QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
 )
 
 from ..errors import HrtemVaeError
 from ..simulate.parameters import ScenarioParameters
 from ..simulate.scenes import SCENARIOS, words_of
+from .docked import DockedWidget, Release
 from .form import ParameterForm
 from .parts import Panel, QuantityEdit, Rows, narrow, note_label, show_note
 from .run_panel import CANCELLING, duration
@@ -35,12 +30,11 @@ if TYPE_CHECKING:
     from ..progress import Progress
 
 SIMULATE = "Simulate"
-WIDTH = 330
 # The form would round it to 0.01.
 _OWN_ROW = "pixel_size_nm"
 
 
-class SimulateWidget(QWidget):
+class SimulateWidget(DockedWidget):
     """Simulates a video; it appears as a layer, with the grains and the changes of its truth as Labels.
 
     Parameters
@@ -50,10 +44,9 @@ class SimulateWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self._viewer = napari_viewer
+        super().__init__(napari_viewer)
         self._began = 0.0
-        self._works: list[Work] = []  # the one that runs; a list, for the widget may be gone before it
+        self._running = _Running()
         self.scenario = narrow(QComboBox())
         self.scenario.setEditable(True)
         self.scenario.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
@@ -70,40 +63,20 @@ class SimulateWidget(QWidget):
         self.bar.setTextVisible(False)
         self.bar.hide()
         self.message = note_label()
-        self._build()
-        self.button.clicked.connect(self._clicked)
-        application = QApplication.instance()
-        if application is not None:
-            application.aboutToQuit.connect(self.shut_down)
-        # A window that closes destroys its widgets without a word to them.
-        self.destroyed.connect(partial(_abandon, self._works))
-
-    def _build(self) -> None:
-        panel = Panel(SIMULATE)
+        panel, pinned = Panel(SIMULATE), Panel("")
         rows = Rows(112)
         rows.add("Scenario", self.scenario)
         panel.column.addLayout(rows)
         panel.column.addWidget(self.form)
-        scroll = QScrollArea()
-        scroll.setWidget(panel)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(6, 6, 6, 6)
-        column.setSpacing(3)
-        for widget in (scroll, self.button, self.bar, self.message):
-            column.addWidget(widget)
-        self.setMinimumWidth(300)
-
-    def sizeHint(self) -> QSize:
-        """As narrow as beside a viewer on a laptop."""
-        return QSize(WIDTH, 640)
+        for widget in (self.button, self.bar, self.message):
+            pinned.column.addWidget(widget)
+        self.button.clicked.connect(self._clicked)
+        self._begin([panel], pinned, Release([self._running]))
 
     @property
     def work(self) -> Work | None:
         """The work that runs; None when none does."""
-        return self._works[0] if self._works else None
+        return self._running.work
 
     def parameters(self) -> ScenarioParameters:
         """The parameters as typed.
@@ -134,7 +107,7 @@ class SimulateWidget(QWidget):
         work = Work(partial(_steps, scenario, parameters))
         work.progressed.connect(self._progressed)
         work.ended.connect(self._ended)
-        self._works.append(work)
+        self._running.work = work
         self._began = time.monotonic()
         self.button.setText("Cancel")
         self.bar.setRange(0, 0)
@@ -155,7 +128,7 @@ class SimulateWidget(QWidget):
     def _ended(self, outcome: Outcome) -> None:
         if self.work is None:
             return
-        self._works.clear()
+        self._running.work = None
         self.button.setText(SIMULATE)
         self.button.setEnabled(True)
         self.bar.hide()
@@ -192,30 +165,6 @@ class SimulateWidget(QWidget):
         )
         self._viewer.layers.selection.active = video
 
-    # Closing
-
-    def hideEvent(self, event: Any) -> None:
-        """A dock closed with × only hides its widget and then lets go of it: that is the end."""
-        super().hideEvent(event)
-        QTimer.singleShot(0, self._end_when_let_go)
-
-    def _end_when_let_go(self) -> None:
-        if self.parent() is None and not self.isVisible():
-            self.shut_down()
-
-    def closeEvent(self, event: Any) -> None:
-        """The end, when not inside a dock."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    def shut_down(self) -> None:
-        """Stop the work; layers stay."""
-        application = QApplication.instance()
-        if application is not None:
-            with suppress(TypeError, RuntimeError):
-                application.aboutToQuit.disconnect(self.shut_down)
-        _abandon(self._works)
-
 
 def grain_labels(scene: xr.Dataset) -> np.ndarray:
     """Presence as labels (time, y, x), uint8: 1 for the first grain; of grains that overlap, the last."""
@@ -233,6 +182,13 @@ def _steps(scenario: str, parameters: ScenarioParameters) -> Any:
     return simulate_steps(scenario, parameters)
 
 
-def _abandon(works: list[Work], *_: Any) -> None:
-    while works:
-        works.pop().abandon()
+class _Running:
+    """The work that runs, if any; the widget may be gone before it."""
+
+    work: Work | None = None
+
+    def shut_down(self) -> None:
+        """Stop it; nobody waits for it."""
+        if self.work is not None:
+            self.work.abandon()
+            self.work = None
