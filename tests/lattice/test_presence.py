@@ -66,11 +66,12 @@ def test_edge_level_is_half_at_a_straight_edge_and_less_at_a_convex_one() -> Non
     grid = LatticeGrid((400, 400), 8.0)
     straight = np.zeros(grid.fine_shape, bool)
     straight[grid.fine_shape[0] // 4 : 3 * grid.fine_shape[0] // 4] = True
-    level = edge_level(grid, straight, 16.0)
+    level = edge_level(grid, straight, grid.blur_fine(straight.astype(np.float32), 16.0), 16.0)
     assert level[grid.fine_shape[0] // 4, 5] == pytest.approx(0.5, abs=0.03)
     centre = (grid.fine_shape[0] // 2, grid.fine_shape[1] // 2)
     radius = 40 / grid.fine_step
-    level = edge_level(grid, disc_mask(grid.fine_shape, centre, radius), 16.0)
+    disc = disc_mask(grid.fine_shape, centre, radius)
+    level = edge_level(grid, disc, grid.blur_fine(disc.astype(np.float32), 16.0), 16.0)
     # A disc of radius 2.5 σ blurred by σ has 0.42 at its edge, by numerical integration.
     assert level[centre[0], int(centre[1] + radius)] == pytest.approx(0.42, abs=0.03)
 

@@ -7,22 +7,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from ..errors import LatticeError, ParameterError
 from ..io.open import open_video
-from ..progress import run
+from ..progress import Steps, run
 from ..video.drift import estimate_drift_steps
+from .courses import Views, frames_between, frames_near, moved, outline_plan, refined_steps
+from .outlines import grid_of
 
 CLASSES = ("absent", "shrinkage", "growth", "unchanged")
 _DRIFT_FRAMES, _DRIFT_STRIDE = 8, 3
-# How many frames an outline may be told from: the most for which lines hold.
-_WINDOWS = (30, 24, 19, 15, 12, 9, 7, 5)
-_LINE_HOLDS = 1.8  # mean square about the lines, over that of the noise
-# In periods: how far from the outline depths are told; how near to it they must lie on lines; smoothing.
-_REACH = 3.0
-_NEAR = 1.0
-_OUTLINE_SMOOTHING = 1.0
+# In periods: an outline that moved less than the first has not moved, more than the second has.
+_STILL = (0.25, 0.5)
 
 
 def lattice_change(
@@ -33,16 +29,13 @@ def lattice_change(
     *,
     shift_px: ArrayLike | None = None,
 ) -> xr.DataArray:
-    """Where each grain's lattice shrank, grew and stayed between two frames.
-
-    An outline of one frame is noisy. With the frames next to it, on the inner side, each place of the outline
-    is taken to move evenly, for as long as it does: up to 30 frames, and up to halfway to the other frame.
+    """Where each grain's lattice shrank, grew and stayed between two frames; see `lattice_change_steps`.
 
     Parameters
     ----------
     video : DataArray (time, y, x), array or path
-        What `grains` were tracked in: the drift between the two frames is measured in it. None where
-        `shift_px` is given.
+        What `grains` were tracked in. None where `shift_px` is given: the outlines are then of the masks
+        alone, and less sharp.
     grains : Dataset
         As `track_grains` returns it.
     first, last : int
@@ -50,6 +43,30 @@ def lattice_change(
     shift_px : (dy, dx), optional
         Displacement of the specimen from `first` to `last` in px of the video, positive down and to the
         right, in place of measuring it: (0, 0) of a video that is aligned.
+    """
+    return run(lattice_change_steps(video, grains, first, last, shift_px=shift_px))
+
+
+def lattice_change_steps(
+    video: xr.DataArray | NDArray[Any] | str | None,
+    grains: xr.Dataset,
+    first: int = 0,
+    last: int = -1,
+    *,
+    shift_px: ArrayLike | None = None,
+) -> Steps[xr.DataArray]:
+    """Where each grain's lattice shrank, grew and stayed between two frames; yields progress by the frame.
+
+    An outline of one frame is noisy, and the film under it draws it the same way in every frame. Each place
+    of the outline is taken to move evenly, for as long as it does: from the one frame to the other, told
+    from up to 60 frames; else next to each of the two, from up to 30 frames and up to halfway to the other.
+    The fringes of all these frames tell where it is, less the film, which stays while the lattice turns and
+    its edge moves. What moved by less than a quarter of a lattice period is taken to have stayed.
+
+    Parameters
+    ----------
+    video, grains, first, last, shift_px
+        As in `lattice_change`.
 
     Returns
     -------
@@ -61,33 +78,41 @@ def lattice_change(
     Raises
     ------
     ParameterError
-        No such frame, neither a video nor a displacement, or a video of another length.
+        No such frame, neither a video nor a displacement, or a video of another length or size.
     LatticeError
         A grain is unreliable in one of the frames, or their displacement cannot be told.
     """
     frames = [_checked_frame(grains, name, value) for name, value in (("first", first), ("last", last))]
     for frame in frames:
         _check_reliable(grains, frame)
+    if video is not None:
+        video = _checked_video(video, grains)
+    near = [frames_near(grains, frame, other) for frame, other in (frames, frames[::-1])]
+    whole = frames_between(grains, *frames)
     if shift_px is not None:
         shift = np.asarray(shift_px, np.float64)
         if shift.shape != (2,) or not np.isfinite(shift).all():
             raise ParameterError(f"shift_px is {shift_px!r}; give two finite numbers of px, (dy, dx).")
+        if shift.any():
+            # How the specimen went there is not known: the masks alone tell, and what drifts evenly next to
+            # a frame moves evenly there, which is allowed for.
+            whole, video = [], None
+        shifts = {one: shift if one in near[1] else np.zeros(2) for group in (whole, *near) for one in group}
     elif video is None:
         raise ParameterError("video is None and shift_px too; give one of them.")
-    near = [_neighbours(grains, frame, other) for frame, other in (frames, frames[::-1])]
-    if shift_px is not None:
-        # What drifts evenly within a window moves evenly, which is allowed for.
-        shifts = {one: shift if one in near[1] else np.zeros(2) for group in near for one in group}
     else:
-        assert video is not None
-        shifts = _measured_shifts(video, grains.sizes["time"], frames, near)
+        shifts = yield from _measured_shifts(video, frames, [whole, *near])
         shift = shifts[frames[1]]
-    seen = np.isfinite(
-        _moved(np.zeros(grains["presence"].shape[2:]), shift / grains.attrs["cell_px"], np.nan)
-    )
-    before, there = (
-        _inside(_depths(grains, group, shifts), grains["presence"][group[0]].values) for group in near
-    )
+    seen = np.isfinite(moved(np.zeros(grains["presence"].shape[2:]), shift / grains.attrs["cell_px"], np.nan))
+    used = sorted({one for group in (whole, *near) for one in group})
+    masks = dict(zip(used, grains["presence"][used].values, strict=True))
+    views = Views(masks, shifts, float(grains.attrs["cell_px"]))
+    plans = [outline_plan(grains, grain, views, whole, near) for grain in range(grains.sizes["grain"])]
+    if video is not None:
+        plans = yield from refined_steps(video, grains, plans, views)
+    period = float(grains.attrs["period_px"]) / float(grains.attrs["cell_px"])
+    depths = np.stack([_held_still(*plan.ends(), period) for plan in plans], axis=1)
+    before, there = (_inside(depth, masks[frame]) for depth, frame in zip(depths, frames, strict=True))
     classes = np.where(before & there, 3, np.where(there, 2, np.where(before, 1, 0)))
     return xr.DataArray(
         np.where(seen, classes, 0).astype(np.uint8),
@@ -193,31 +218,16 @@ def _check_reliable(grains: xr.Dataset, frame: int) -> None:
         )
 
 
-def _neighbours(grains: xr.Dataset, frame: int, other: int) -> list[int]:
-    """A frame, and after it those towards another in which all grains are reliable, up to halfway."""
-    step = 1 if other >= frame else -1
-    count = min(max((abs(other - frame) + 1) // 2, 1), _WINDOWS[0])
-    near = [frame + step * away for away in range(count)]
-    return [one for one in near if grains["reliable"].values[one].all()]
-
-
-def _depths(
-    grains: xr.Dataset, frames: list[int], shifts: dict[int, NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """Depth of each place in each grain (grain, y, x) in the first of some frames, told from all of them."""
-    cell = float(grains.attrs["cell_px"])
-    period = float(grains.attrs["period_px"]) / cell
-    masks = [grains["presence"][frame].values for frame in frames]
-    moved = [shifts[frame] / cell for frame in frames]
-    moments = np.array(frames, np.float64) - frames[0]
-    depths = []
-    for grain in range(len(masks[0])):
-        course = [
-            _moved(_depth(mask[grain], _REACH * period), by) for mask, by in zip(masks, moved, strict=True)
-        ]
-        depth = _at_start(np.stack(course), moments, _NEAR * period)
-        depths.append(_smoothed(depth, _OUTLINE_SMOOTHING * period))
-    return np.stack(depths)
+def _held_still(
+    first: NDArray[np.float64], last: NDArray[np.float64], period: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Depths in two frames, made one where they differ by less than a change that can be told."""
+    low, high = (share * period for share in _STILL)
+    half = (last - first) / 2
+    told = np.clip((2 * np.abs(half) - low) / (high - low), 0, 1)
+    told = told**2 * (3 - 2 * told)
+    middle = (first + last) / 2
+    return middle - half * told, middle + half * told
 
 
 def _inside(depths: NDArray[np.float64], masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -228,72 +238,31 @@ def _inside(depths: NDArray[np.float64], masks: NDArray[np.bool_]) -> NDArray[np
     return inside
 
 
-def _depth(mask: NDArray[np.bool_], reach: float) -> NDArray[np.float64]:
-    """Distance to the outline in cells, positive inside, `reach` at the most."""
-    if mask.all() or not mask.any():
-        return np.where(mask, reach, -reach)
-    # Cells on both sides of the outline are half a cell away from it.
-    depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
-    return np.asarray(np.clip(depth - np.sign(depth) / 2, -reach, reach))
-
-
-def _at_start(depths: NDArray[np.float64], moments: NDArray[np.float64], near: float) -> NDArray[np.float64]:
-    """Depths (y, x) at moment 0, from lines through as many frames (time, y, x) as lines hold for.
-
-    Lines hold while depths near the outline scatter about them hardly more than noise does, which second
-    differences tell whatever moves evenly.
-    """
-    if len(depths) < _WINDOWS[-1]:
-        return np.asarray(depths[0])
-    close = np.abs(depths).min(0) < near
-    noise = np.mean(np.diff(depths[:, close], 2, axis=0) ** 2) / 6
-    for count in _WINDOWS:
-        if count > len(depths):
-            continue
-        powers = np.vander(moments[:count], 2, increasing=True)
-        fit = np.linalg.pinv(powers)
-        lines = np.tensordot(fit, depths[:count], 1)
-        about = depths[:count, close] - powers @ lines[:, close]
-        scatter = np.sum(about**2) / max(about.size * (1 - 2 / count), 1)
-        if scatter <= _LINE_HOLDS * noise:
-            return np.asarray(lines[0])
-    return np.asarray(depths[0])
-
-
-def _smoothed(depth: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """Depths without what is shorter than `sigma`, in cells; what bends more gently keeps its place.
-
-    References
-    ----------
-    Taubin, SIGGRAPH 1995: smoothing twice, the second time the rest, does not shrink.
-    """
-    smooth = ndimage.gaussian_filter(depth, sigma, mode="nearest")
-    return np.asarray(smooth + ndimage.gaussian_filter(depth - smooth, sigma, mode="nearest"))
-
-
-def _moved(
-    values: NDArray[np.float64], by: NDArray[np.float64], beyond: float | None = None
-) -> NDArray[np.float64]:
-    """A map (y, x) of what lies `by` cells further on, `beyond` or the nearest where that is out of view."""
-    if beyond is None:
-        return np.asarray(ndimage.shift(values, -by, order=1, mode="nearest"))
-    return np.asarray(ndimage.shift(values, -by, order=1, cval=beyond))
+def _checked_video(video: xr.DataArray | NDArray[Any] | str, grains: xr.Dataset) -> xr.DataArray:
+    video = video if isinstance(video, xr.DataArray) else open_video(video)
+    if len(video) != grains.sizes["time"]:
+        raise ParameterError(
+            f"video has {len(video)} frames, the grains {grains.sizes['time']}; give the video that they "
+            "were tracked in."
+        )
+    if grid_of(video, grains).cells != grains["presence"].shape[2:]:
+        raise ParameterError(
+            f"video has frames of {video.shape[1]} × {video.shape[2]} px, the grains are of others; give the "
+            "video that they were tracked in."
+        )
+    return video
 
 
 def _measured_shifts(
-    video: xr.DataArray | NDArray[Any] | str, count: int, ends: list[int], near: list[list[int]]
-) -> dict[int, NDArray[np.float64]]:
-    """Displacement of the specimen from the first of two frames to both and to those near them."""
+    video: xr.DataArray, ends: list[int], groups: list[list[int]]
+) -> Steps[dict[int, NDArray[np.float64]]]:
+    """Displacement of the specimen from the first of two frames to both and to some groups of others."""
     if ends[0] == ends[1]:
         return {ends[0]: np.zeros(2)}
-    video = video if isinstance(video, xr.DataArray) else open_video(video)
-    if len(video) != count:
-        raise ParameterError(
-            f"video has {len(video)} frames, the grains {count}; give the video that they were tracked in."
-        )
     between = np.linspace(min(ends), max(ends), _DRIFT_FRAMES).round().astype(int)
-    frames = sorted({*ends, *near[0][::_DRIFT_STRIDE], *near[1][::_DRIFT_STRIDE], *between.tolist()})
-    drift = run(estimate_drift_steps(video[frames]))
+    some = [one for group in groups for one in group[::_DRIFT_STRIDE]]
+    frames = sorted({*ends, *some, *between.tolist()})
+    drift = yield from estimate_drift_steps(video[frames])
     places = np.stack([drift["dy_px"].values, drift["dx_px"].values], 1)
     known = np.isfinite(places).all(1)
     for frame in ends:
@@ -302,7 +271,7 @@ def _measured_shifts(
                 f"The displacement between frame {ends[0]} and frame {ends[1]} cannot be told; take frames "
                 "that lie closer together (in Python, shift_px can give it)."
             )
-    wanted = sorted({*near[0], *near[1]})
+    wanted = sorted({one for group in groups for one in group})
     between_known = [np.interp(wanted, np.array(frames)[known], along[known]) for along in places.T]
     shifts = dict(zip(wanted, np.stack(between_known, 1), strict=True))
     return {frame: shift - shifts[ends[0]] for frame, shift in shifts.items()}

@@ -20,7 +20,7 @@ _CELLS_PER_PERIOD = 2.5
 # The margin keeps a lattice at one edge of the frame from leaking to the opposite one.
 _MARGIN_PERIODS = 2.0
 _RING_WIDTH = 0.15
-_RING_SAMPLES = 60_000
+_RING_SAMPLES = 16_000
 
 
 @dataclass(frozen=True)
@@ -132,22 +132,34 @@ class LatticeGrid:
 
     def ring(self, length: float) -> NDArray[np.int64]:
         """Flat indices of a sample of the spectrum where |k| is near `length` (cycles per binned px)."""
-        radius = np.hypot(fft.fftfreq(self.shape[0])[:, None], fft.fftfreq(self.shape[1])[None])
-        found = np.flatnonzero(np.abs(radius / length - 1) < _RING_WIDTH)
-        return found[:: max(1, len(found) // _RING_SAMPLES)]
+        low, high = ((1 + side * _RING_WIDTH) * length for side in (-1, 1))
+        rows, columns = np.nonzero((self._squared_lengths > low**2) & (self._squared_lengths < high**2))
+        every = max(1, len(rows) // _RING_SAMPLES)
+        return np.asarray(rows[::every] * self.shape[1] + columns[::every], np.int64)
+
+    @cached_property
+    def _squared_lengths(self) -> Float:
+        """|k|² over one half of the spectrum: the other, that of the Friedel mates, has the same noise."""
+        rows, columns = (fft.fftfreq(size).astype(np.float32) ** 2 for size in self.shape)
+        return np.asarray(rows[:, None] + columns[None, : (self.shape[1] + 1) // 2])
 
     def noise(self, spectrum: Complex, ring: NDArray[np.int64]) -> float:
         """Standard deviation of the white noise of a binned pixel that has the power of the ring's median."""
-        power = np.median(np.abs(spectrum.ravel()[ring]) ** 2) / np.log(2)
-        return float(np.sqrt(power / (self.binned[0] * self.binned[1])))
+        return float(self.noises(spectrum[None], ring)[0])
+
+    def noises(self, spectra: Complex, ring: NDArray[np.int64]) -> Double:
+        """The same of each of some spectra (n, rows, columns); (n,)."""
+        values = spectra.reshape(len(spectra), -1).take(ring, axis=1)
+        power = np.median(values.real**2 + values.imag**2, axis=1) / np.log(2)
+        return np.asarray(np.sqrt(power / (self.binned[0] * self.binned[1])), np.float64)
 
     def blur_coarse(self, values: Float, sigma: float) -> Float:
-        """A map of coarse cells after a Gaussian of `sigma` binned px, periodic."""
-        return resample(values, values.shape, sigma / self.coarse_step)
+        """Maps (..., rows, columns) of coarse cells after a Gaussian of `sigma` binned px, periodic."""
+        return resample(values, self.coarse_shape, sigma / self.coarse_step)
 
     def blur_fine(self, values: Float, sigma: float) -> Float:
         """A map of presence cells after a Gaussian of `sigma` binned px, periodic."""
-        return resample(values, values.shape, sigma / self.fine_step)
+        return resample(values, self.fine_shape, sigma / self.fine_step)
 
     def to_coarse(self, values: Float, sigma: float) -> Float:
         """A map of presence cells on coarse cells, after a Gaussian of `sigma` binned px."""
@@ -162,35 +174,35 @@ def _power_of_two(size: float) -> int:
     return 1 << max(0, int(np.floor(np.log2(max(size, 1.0)))))
 
 
-def resample(values: Float, shape: tuple[int, ...], sigma: float) -> Float:
-    """A real periodic map smoothed by a Gaussian and sampled finer or coarser, all in Fourier space.
+def resample(values: Float, shape: tuple[int, int], sigma: float) -> Float:
+    """Real periodic maps smoothed by a Gaussian and sampled finer or coarser, all in Fourier space.
 
     Parameters
     ----------
-    values : ndarray (rows, columns)
+    values : ndarray (..., rows, columns)
     shape : tuple of int
-        Of the result; covers the same area, the first cells coincide.
+        Rows and columns of the result; it covers the same area, the first cells coincide.
     sigma : float
         Of the Gaussian, in cells of `values`.
 
     Returns
     -------
-    ndarray
-        Of `shape`.
+    ndarray (..., *shape)
     """
+    before = values.shape[-2:]
     spectrum = fft.rfft2(values, workers=1)
     if sigma > 0:
-        rows = np.exp(-2 * (np.pi * sigma * fft.fftfreq(values.shape[0])) ** 2)
-        columns = np.exp(-2 * (np.pi * sigma * fft.rfftfreq(values.shape[1])) ** 2)
-        spectrum *= rows[:, None].astype(np.float32)
-        spectrum *= columns[None].astype(np.float32)
-    if shape != values.shape:
-        rows_kept = min(shape[0], values.shape[0])
-        columns_kept = min(shape[1], values.shape[1]) // 2 + 1
+        rows = np.exp(-2 * (np.pi * sigma * fft.fftfreq(before[0])) ** 2)
+        columns = np.exp(-2 * (np.pi * sigma * fft.rfftfreq(before[1])) ** 2)
+        spectrum *= (rows[:, None] * columns[None]).astype(np.float32)
+    if shape != before:
+        rows_kept = min(shape[0], before[0])
+        columns_kept = min(shape[1], before[1]) // 2 + 1
         upper, lower = (rows_kept + 1) // 2, rows_kept // 2
-        moved = np.zeros((shape[0], shape[1] // 2 + 1), spectrum.dtype)
-        moved[:upper, :columns_kept] = spectrum[:upper, :columns_kept]
+        moved = np.zeros((*values.shape[:-2], shape[0], shape[1] // 2 + 1), spectrum.dtype)
+        moved[..., :upper, :columns_kept] = spectrum[..., :upper, :columns_kept]
         if lower:
-            moved[-lower:, :columns_kept] = spectrum[-lower:, :columns_kept]
-        spectrum = moved * np.float32(shape[0] * shape[1] / (values.shape[0] * values.shape[1]))
+            moved[..., -lower:, :columns_kept] = spectrum[..., -lower:, :columns_kept]
+        moved *= np.float32(shape[0] * shape[1] / (before[0] * before[1]))
+        spectrum = moved
     return np.asarray(fft.irfft2(spectrum, s=shape, workers=1, overwrite_x=True), np.float32)

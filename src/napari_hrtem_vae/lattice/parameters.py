@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,10 +56,17 @@ class LatticeParameters:
         min=3.0,
         max=100.0,
     )
-    workers: int | None = _described(None, "Threads", "Empty: one for each processor core.")
+    workers: int | None = _described(
+        None, "Threads", "Empty: one for each processor core; more than three gain nothing."
+    )
     memory_gb: float | None = _described(
         None, "Memory [GB]", "What the analysis may take; empty: a quarter of what is free."
     )
+
+    @property
+    def threads(self) -> int:
+        """How many threads work; the result is the same."""
+        return self.workers or os.cpu_count() or 1
 
     def __post_init__(self) -> None:
         if not _is_whole(self.n_grains) or not 1 <= self.n_grains <= MOST_GRAINS:

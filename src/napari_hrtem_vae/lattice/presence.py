@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from .bragg import BraggMap
+from .conventions import Double
 from .grid import Float, LatticeGrid
 
 Mask = NDArray[np.bool_]
@@ -19,22 +21,23 @@ _LEVELS = (0.3, 0.7)
 _CORE_COVER = 0.97
 # A mask that came out too small would else raise the core, and the core shrink the mask.
 _LEAST_CORE_COVER = 0.75
+_LEAST_COVER = 0.05  # a mask that is nowhere denser, blurred, has no core
 _LEAST_SHARE = 0.05  # of the largest piece; smaller ones are dropped
 
 
 @dataclass(frozen=True)
 class Core:
-    """Fringe amplitude of a grain away from its edges.
+    """Fringe amplitude of a grain away from its edges, in one frame or several (...).
 
     Parameters
     ----------
-    amplitude : float
+    amplitude : ndarray (...)
         Of each fringe, in grey values.
-    ratio : ndarray (rows, columns)
+    ratio : ndarray (..., rows, columns)
         Local amplitude over it, on presence cells.
     """
 
-    amplitude: float
+    amplitude: Double
     ratio: Float
 
 
@@ -48,25 +51,26 @@ def amplitude_in_phase(grid: LatticeGrid, maps: Sequence[BraggMap], cover: Float
     ----------
     maps : sequence of BraggMap
         Of the spots of first order.
-    cover : ndarray (rows, columns)
+    cover : ndarray (..., rows, columns)
         The grain's mask on coarse cells, 0 to 1.
     reach : float
         Standard deviation of the Gaussian, in binned px, that the phase is carried on by.
 
     Returns
     -------
-    ndarray (rows, columns), float32
+    ndarray (..., rows, columns), float32
         Of presence cells, in grey values; below 0 where the fringes run against the grain's.
     """
-    total = np.zeros(grid.coarse_shape, np.float32)
+    total = np.zeros(cover.shape, np.float32)
     for one in maps:
         inside = one.values * cover
-        carried = grid.blur_coarse(inside.real, reach) + 1j * grid.blur_coarse(inside.imag, reach)
-        total += (one.values * carried.conj()).real / np.maximum(np.abs(carried), 1e-12)
+        real, imaginary = grid.blur_coarse(np.stack([inside.real, inside.imag]), reach)
+        in_phase = one.values.real * real + one.values.imag * imaginary
+        total += in_phase / np.maximum(np.hypot(real, imaginary), 1e-12)
     return grid.to_fine(2 / len(maps) * total)
 
 
-def core_of(grid: LatticeGrid, amplitude: Float, mask: Mask, sigma: float) -> Core:
+def core_of(amplitude: Float, share: Float) -> Core:
     """The amplitude inside a grain, robust to how small the grain is.
 
     The blurred mask says which share of the amplitude the blur leaves; where it leaves most, the median of
@@ -74,19 +78,21 @@ def core_of(grid: LatticeGrid, amplitude: Float, mask: Mask, sigma: float) -> Co
 
     Parameters
     ----------
-    amplitude : ndarray (rows, columns)
+    amplitude : ndarray (..., rows, columns)
         Blurred fringe amplitude on presence cells.
-    mask : ndarray (rows, columns), bool
-    sigma : float
-        What the amplitude was blurred by, in binned px.
+    share : ndarray (..., rows, columns)
+        The grain's mask, blurred as much.
     """
-    share = grid.blur_fine(mask.astype(np.float32), sigma)
-    most = float(share.max())
-    if most < 0.05:
-        return Core(0.0, np.zeros_like(amplitude))
-    deep = share >= min(_CORE_COVER, 0.9 * most)
-    core = float(np.median(amplitude[deep] / np.maximum(share[deep], _LEAST_CORE_COVER)))
-    return Core(core, amplitude / np.float32(max(core, 1e-12)))
+    most = share.max((-2, -1), keepdims=True)
+    deep = share >= np.minimum(_CORE_COVER, 0.9 * most)
+    core = np.zeros(share.shape[:-2])
+    for frame in np.ndindex(core.shape):
+        if most[frame] >= _LEAST_COVER:
+            inside = deep[frame]
+            shares = np.maximum(share[frame][inside], _LEAST_CORE_COVER)
+            core[frame] = np.median(amplitude[frame][inside] / shares)
+    scale = np.where(core > 0, 1 / np.maximum(core, 1e-12), 0).astype(np.float32)
+    return Core(core, amplitude * scale[..., None, None])
 
 
 def present(
@@ -98,33 +104,96 @@ def present(
     """
     inside = [core.ratio > level for core, level in zip(cores, levels, strict=True)]
     if exclusive and len(cores) > 1:
-        ratios = np.stack([core.ratio for core in cores])
-        strongest = ratios.argmax(0)
-        inside = [mask & (strongest == grain) for grain, mask in enumerate(inside)]
+        strongest = np.maximum.reduce([core.ratio for core in cores])
+        inside = [mask & (core.ratio >= strongest) for core, mask in zip(cores, inside, strict=True)]
     rows, columns = grid.cells
     for mask in inside:
-        mask[rows:] = False
-        mask[:, columns:] = False
+        mask[..., rows:, :] = False
+        mask[..., columns:] = False
     return inside
 
 
 def tidy(mask: Mask, least_cells: float) -> Mask:
-    """A mask without holes, specks smaller than `least_cells`, and pieces far smaller than the largest."""
-    box = _bounding_box(mask)
-    labels, count = ndimage.label(mask[box])
-    if count == 0:
+    """Masks without holes, specks smaller than `least_cells`, and pieces far smaller than the largest.
+
+    Parameters
+    ----------
+    mask : ndarray (..., rows, columns), bool
+        Each for itself.
+    least_cells : float
+    """
+    pieces = _Pieces.of(mask)
+    if not pieces.sizes.size:
         return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    keep = sizes >= max(least_cells, _LEAST_SHARE * sizes.max())
-    kept = keep[labels]
-    holes, count = ndimage.label(np.pad(~kept, 1, constant_values=True))
+    keep = pieces.sizes >= np.maximum(least_cells, _LEAST_SHARE * pieces.largest[pieces.owner])
+    kept = np.concatenate([[False], keep])[pieces.labels]
+    holes, count = ndimage.label(~kept)
     # The first label is that of the corner: all that is open to the outside.
     if count > 1:
-        kept |= holes[1:-1, 1:-1] > 1
-    mask = np.zeros_like(mask)
-    mask[box] = kept
-    return mask
+        kept |= holes > 1
+    return pieces.cut(kept)
+
+
+def largest_piece(mask: Mask) -> Mask:
+    """The largest connected piece of each mask (..., rows, columns)."""
+    pieces = _Pieces.of(mask)
+    if not pieces.sizes.size:
+        return mask
+    large = np.flatnonzero(pieces.sizes == pieces.largest[pieces.owner])
+    _, one_each = np.unique(pieces.owner[large], return_index=True)
+    keep = np.zeros(len(pieces.sizes) + 1, bool)
+    keep[large[one_each] + 1] = True
+    return pieces.cut(keep[pieces.labels])
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """Connected pieces of masks that lie below each other on one sheet, with a rim around each.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the masks.
+    box : tuple of slice
+        Rows and columns outside which all masks are empty.
+    labels : ndarray (rows, columns)
+        Of the sheet: 0 outside the pieces, then the piece's number and 1.
+    sizes, owner : ndarray (pieces,)
+        Cells of each piece, and which mask it is of, in order.
+    largest : ndarray (masks,)
+        Cells of the largest piece of each mask.
+    """
+
+    shape: tuple[int, ...]
+    box: tuple[slice, slice]
+    labels: NDArray[np.signedinteger[Any]]
+    sizes: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    largest: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, mask: Mask) -> _Pieces:
+        """Pieces of masks (..., rows, columns)."""
+        masks = mask.reshape(-1, *mask.shape[-2:])
+        box = _bounding_box(np.asarray(masks.any(0)))
+        inside = masks[:, box[0], box[1]]
+        rows, columns = inside.shape[1] + 1, inside.shape[2] + 2
+        sheet = np.zeros((len(masks) * rows + 1, columns), bool)
+        sheet[1:].reshape(len(masks), rows, columns)[:, :-1, 1:-1] = inside
+        labels, count = ndimage.label(sheet)
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+        tops = [(piece[0].start - 1) // rows for piece in ndimage.find_objects(labels)]
+        owner = np.array(tops, np.int64)
+        largest = np.zeros(len(masks), np.int64)
+        np.maximum.at(largest, owner, sizes)
+        return cls(mask.shape, box, labels, sizes, owner, largest)
+
+    def cut(self, sheet: Mask) -> Mask:
+        """The masks of a sheet."""
+        masks = np.zeros((len(self.largest), *self.shape[-2:]), bool)
+        inside = masks[:, self.box[0], self.box[1]]
+        inside[...] = sheet[1:].reshape(len(masks), -1, sheet.shape[1])[:, :-1, 1:-1]
+        return masks.reshape(self.shape)
 
 
 def _bounding_box(mask: Mask) -> tuple[slice, slice]:
@@ -134,41 +203,29 @@ def _bounding_box(mask: Mask) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def largest_piece(mask: Mask) -> Mask:
-    """The largest connected piece of a mask."""
-    box = _bounding_box(mask)
-    labels, count = ndimage.label(mask[box])
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    piece = np.zeros_like(mask)
-    piece[box] = labels == int(np.argmax(sizes))
-    return piece
-
-
-def edge_level(grid: LatticeGrid, mask: Mask, sigma: float) -> Float:
+def edge_level(grid: LatticeGrid, mask: Mask, share: Float, sigma: float) -> Float:
     """The share of the core's amplitude that lies at the grain's edge, near each cell.
 
     Half for a straight edge; less at a convex corner, which a fixed half would round off.
 
     Parameters
     ----------
-    mask : ndarray (rows, columns), bool
+    mask : ndarray (..., rows, columns), bool
+    share : ndarray (..., rows, columns)
+        The mask blurred as the amplitude is.
     sigma : float
         What the amplitude is blurred by, in binned px.
     """
-    share = grid.blur_fine(mask.astype(np.float32), sigma)
     edge = np.zeros(mask.shape, bool)
-    down, right = mask[:-1] != mask[1:], mask[:, :-1] != mask[:, 1:]
+    down, right = mask[..., :-1, :] != mask[..., 1:, :], mask[..., :-1] != mask[..., 1:]
     for change, one, other in (
-        (down, np.s_[:-1], np.s_[1:]),
-        (right, np.s_[:, :-1], np.s_[:, 1:]),
+        (down, np.s_[..., :-1, :], np.s_[..., 1:, :]),
+        (right, np.s_[..., :-1], np.s_[..., 1:]),
     ):
         edge[one] |= change
         edge[other] |= change
-    near = grid.blur_fine(edge.astype(np.float32), sigma)
-    level = grid.blur_fine(edge * share, sigma) / np.maximum(near, 1e-6)
+    near, level = grid.blur_fine(np.stack([edge, edge * share]).astype(np.float32), sigma)
+    level /= np.maximum(near, 1e-6)
     return np.clip(np.where(near > 1e-3, level, _HALF), *_LEVELS).astype(np.float32)
 
 

@@ -1,4 +1,7 @@
-"""The basis of a grain from the phases of its Bragg maps: coarse by neighbouring cells, fine by Newton."""
+"""The basis of a grain from the phases of its Bragg maps: coarse by neighbouring cells, fine by Newton.
+
+All functions take one frame, or several in leading axes (...).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .bragg import BraggMap
 from .conventions import Double, Symmetry, first_order_spots, ideal_basis, lattice_angle_deg
-from .grid import Float, LatticeGrid
+from .grid import Complex, Float, LatticeGrid
 
 _MOST_STEPS = 8
-_CONVERGED = 1e-8
+# A step leaves its own square times the grain's size: nothing, after one so short (cycles per binned px).
+_CONVERGED = 1e-6
 # A net is taken to be ideal but for so much distortion (1 σ): it holds a spot that is too weak to be seen,
 # and leaves one that is seen alone.
 _DISTORTION = 0.005
@@ -23,7 +28,7 @@ _UNSEEN, _UNSEEN_SHARE = 8.0, 0.02
 
 @dataclass(frozen=True)
 class BasisFit:
-    """A refined basis (cycles per binned px) and the covariance (4, 4) of g1y, g1x, g2y, g2x."""
+    """Refined bases (..., 2, 2), cycles per binned px; covariances (..., 4, 4) of g1y, g1x, g2y, g2x."""
 
     basis: Double
     covariance: Double
@@ -39,27 +44,30 @@ def capture_basis(grid: LatticeGrid, maps: Sequence[BraggMap], weight: Float, sy
     ----------
     maps : sequence of BraggMap
         Of the first-order spots, wide enough to hold the true k.
-    weight : ndarray (rows, columns)
+    weight : ndarray (..., rows, columns)
         Where the grain is, on coarse cells.
 
     Returns
     -------
-    ndarray (2, 2)
+    ndarray (..., 2, 2)
         Cycles per binned px.
     """
-    found = []
-    for one in maps:
-        c = one.values * np.sqrt(weight)
-        down = np.angle(np.vdot(c[:-1], c[1:]))
-        right = np.angle(np.vdot(c[:, :-1], c[:, 1:]))
-        found.append(one.carrier + np.array([down, right]) / (2 * np.pi * grid.coarse_step))
+    c = np.stack([one.values for one in maps]) * np.sqrt(weight)
+    down = np.angle((c[..., :-1, :].conj() * c[..., 1:, :]).sum((-2, -1)))
+    right = np.angle((c[..., :, :-1].conj() * c[..., :, 1:]).sum((-2, -1)))
+    found = np.stack([one.carrier for one in maps])
+    found = found + np.stack([down, right], -1) / (2 * np.pi * grid.coarse_step)
+    strength = (c.real**2 + c.imag**2).sum((-2, -1), dtype=np.float64)
+    strongest = strength.max(0)
+    strength = np.where(strongest > 0, strength / np.where(strongest > 0, strongest, 1), 1)
     indices = np.array([one.index for one in maps], np.float64)
-    strength = np.array([np.sqrt((np.abs(one.values) ** 2 * weight).sum()) for one in maps])
-    strength /= strength.max()
-    design = np.kron(indices * strength[:, None], np.eye(2))
-    wanted = (np.array(found) * strength[:, None]).ravel()
-    precision = design.T @ design + _CAPTURE_PRIOR * _ideal_precision(symmetry)
-    return np.asarray(np.linalg.solve(precision, design.T @ wanted).reshape(2, 2))
+    prior = _CAPTURE_PRIOR * _ideal_precision(symmetry)
+    precision = prior + _spread_over_net(
+        indices, strength, np.broadcast_to(np.eye(2), (*strength.shape, 2, 2))
+    )
+    wanted = np.einsum("si,s...,s...k->...ik", indices, strength, found)
+    solved = np.linalg.solve(precision, wanted.reshape(*wanted.shape[:-2], 4, 1))
+    return np.asarray(solved.reshape(wanted.shape))
 
 
 def refine_basis(
@@ -68,7 +76,7 @@ def refine_basis(
     weight: Float,
     start: Double,
     symmetry: Symmetry,
-    noises: Sequence[float],
+    noises: ArrayLike,
     sigma: float,
 ) -> BasisFit:
     """The basis of greatest likelihood, all spots of a grain at once.
@@ -79,11 +87,11 @@ def refine_basis(
     Parameters
     ----------
     maps : sequence of BraggMap
-    weight : ndarray (rows, columns)
+    weight : ndarray (..., rows, columns)
         Where the grain is, on coarse cells, 0 to 1.
-    start : ndarray (2, 2)
+    start : ndarray (..., 2, 2)
         Cycles per binned px.
-    noises : sequence of float
+    noises : array (spot, ...)
         Standard deviation of a binned pixel, at each spot.
     sigma : float
         What the maps were smoothed by, in binned px.
@@ -94,73 +102,90 @@ def refine_basis(
         The covariance is the inverse of the information in the waves found.
     """
     y, x = grid.coarse_positions
-    powers_y, powers_x = (np.stack([np.ones_like(axis), axis, axis**2]) for axis in (y, x))
-    weighted = [one.values * weight for one in maps]
     # The log-likelihood of a plane wave is its |S|² over the noise's mean of |S|²; the maps' smoothing takes
     # from the noise as if the weight were smoothed.
     smooth = grid.blur_coarse(weight, sigma).astype(np.float64)
-    scales = grid.coarse_step**2 / (np.square(noises) * max(float((smooth**2).sum()), 1e-12))
+    scales = grid.coarse_step**2 / (np.square(noises) * np.maximum((smooth**2).sum((-2, -1)), 1e-12))
     spread = _second_moments(smooth, y, x)
-    shapes = [np.kron(np.array(one.index, np.float64), np.eye(2)) for one in maps]
-    prior = _ideal_precision(symmetry) / (_DISTORTION**2 * float((start**2).sum() / 2))
+    indices = np.array([one.index for one in maps], np.float64)
+    carriers = np.stack([one.carrier for one in maps])
+    weighted = np.asarray(np.stack([one.values for one in maps]) * weight, np.complex64)
+    prior = _ideal_precision(symmetry) / (_DISTORTION**2 * (start**2).sum((-2, -1))[..., None, None] / 2)
     limit = 0.25 / max(grid.binned)
     basis = start.astype(np.float64).copy()
-    information = prior.copy()
-    waves = list(zip(maps, weighted, shapes, scales, strict=True))
-    waves.sort(key=lambda wave: -float((np.abs(wave[1]) ** 2).sum()) * wave[3])
+    moving = np.ones(basis.shape[:-2], bool)
     for _ in range(_MOST_STEPS):
-        slope, curvature, information = -prior @ basis.ravel(), prior.copy(), prior.copy()
-        strongest = 0.0
-        for one, values, shape, scale in waves:
-            k = one.index[0] * basis[0] + one.index[1] * basis[1] - one.carrier
-            wave_y, wave_x = np.exp(-2j * np.pi * k[0] * y), np.exp(-2j * np.pi * k[1] * x)
-            # Moments S_ab = Σ yᵃ xᵇ w c e, all nine at once.
-            s = (powers_y * wave_y) @ values @ (powers_x * wave_x).T
-            conjugate = np.conj(s[0, 0])
-            likelihood = scale * abs(s[0, 0]) ** 2
-            strongest = max(strongest, likelihood)
-            if likelihood < min(_UNSEEN, _UNSEEN_SHARE * strongest):
-                # Its slope is that of noise: the prior leads this spot.
-                continue
-            first = 4 * np.pi * scale * np.array([(conjugate * s[1, 0]).imag, (conjugate * s[0, 1]).imag])
-            cross = (np.conj(s[1, 0]) * s[0, 1]).real - (conjugate * s[1, 1]).real
-            second = np.array(
-                [
-                    [abs(s[1, 0]) ** 2 - (conjugate * s[2, 0]).real, cross],
-                    [cross, abs(s[0, 1]) ** 2 - (conjugate * s[0, 2]).real],
-                ]
-            )
-            slope += shape.T @ first
-            curvature -= 8 * np.pi**2 * scale * (shape.T @ second @ shape)
-            # Noise alone has a mean likelihood of 1.
-            seen = max(likelihood - 1, 0)
-            information += 8 * np.pi**2 * seen * (shape.T @ spread @ shape)
-        step = _ascent(slope, curvature)
-        longest = float(np.abs(step).max())
-        basis += (step * min(1.0, limit / max(longest, 1e-300))).reshape(2, 2)
-        if longest < _CONVERGED:
+        k = np.moveaxis(indices @ basis, -2, 0) - carriers
+        s = _moments(weighted, k, y, x)
+        conjugate = np.conj(s[..., 0, 0])
+        likelihood = scales * np.abs(s[..., 0, 0]) ** 2
+        # The slope of the others is that of noise: the prior leads these spots.
+        seen = likelihood >= np.minimum(_UNSEEN, _UNSEEN_SHARE * likelihood.max(0))
+        share = np.where(seen, scales, 0)
+        first = np.stack([(conjugate * s[..., 1, 0]).imag, (conjugate * s[..., 0, 1]).imag], -1)
+        cross = (np.conj(s[..., 1, 0]) * s[..., 0, 1]).real - (conjugate * s[..., 1, 1]).real
+        yy = np.abs(s[..., 1, 0]) ** 2 - (conjugate * s[..., 2, 0]).real
+        xx = np.abs(s[..., 0, 1]) ** 2 - (conjugate * s[..., 0, 2]).real
+        second = np.stack([np.stack([yy, cross], -1), np.stack([cross, xx], -1)], -1)
+        flat = basis.reshape(*basis.shape[:-2], 4, 1)
+        slope = (4 * np.pi) * np.einsum("si,s...,s...k->...ik", indices, share, first).reshape(
+            flat.shape
+        ) - prior @ flat
+        curvature = prior - 8 * np.pi**2 * _spread_over_net(indices, share, second)
+        step = _ascent(slope[..., 0], curvature)
+        longest = np.abs(step).max(-1)
+        step *= (np.minimum(1.0, limit / np.maximum(longest, 1e-300)) * moving)[..., None]
+        basis += step.reshape(basis.shape)
+        moving &= longest >= _CONVERGED
+        if not moving.any():
             break
+    # Noise alone has a mean likelihood of 1.
+    told = np.where(seen, np.maximum(likelihood - 1, 0), 0)
+    information = prior + 8 * np.pi**2 * _spread_over_net(indices, told, spread[None])
     return BasisFit(basis, np.asarray(np.linalg.pinv(information), np.float64))
 
 
-def angle_and_spacing(fit: BasisFit, symmetry: Symmetry) -> tuple[float, float, float, float]:
-    """Angle in degrees and its standard error, mean fringe distance in binned px and its standard error."""
+def angle_and_spacing(fit: BasisFit, symmetry: Symmetry) -> Double:
+    """Angle in degrees and its standard error, mean fringe distance in binned px and its standard error.
 
-    def measure(flat: Double) -> Double:
-        basis = flat.reshape(2, 2)
-        spots = np.array(first_order_spots(symmetry)) @ basis
-        return np.array([float(lattice_angle_deg(basis, symmetry)), 1 / np.hypot(*spots.T).mean()])
+    Returns
+    -------
+    ndarray (4, ...)
+    """
 
-    centre = fit.basis.ravel()
+    def measure(basis: Double) -> Double:
+        spots = np.array(first_order_spots(symmetry), np.float64) @ basis
+        return np.stack([lattice_angle_deg(basis, symmetry), 1 / np.hypot(*_axes(spots)).mean(-1)], -1)
+
+    centre = fit.basis[..., None, :, :]
     here = measure(centre)
-    small = 1e-5 * float(np.abs(centre).max())
-    jacobian = np.empty((2, 4))
-    for entry in range(4):
-        change = measure(centre + small * (np.arange(4) == entry)) - here
-        change[0] = (change[0] + 180) % 360 - 180
-        jacobian[:, entry] = change / small
-    sigma = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", jacobian, fit.covariance, jacobian), 0))
-    return float(here[0]), float(sigma[0]), float(here[1]), float(sigma[1])
+    small = 1e-5 * np.abs(centre).max((-2, -1), keepdims=True)
+    change = measure(centre + small * np.eye(4).reshape(4, 2, 2)) - here
+    change[..., 0] = (change[..., 0] + 180) % 360 - 180
+    jacobian = change / small[..., 0]
+    variance = np.einsum("...ji,...jk,...ki->...i", jacobian, fit.covariance, jacobian)
+    sigma = np.sqrt(np.maximum(variance, 0))
+    return np.stack([here[..., 0, 0], sigma[..., 0], here[..., 0, 1], sigma[..., 1]])
+
+
+def _axes(vectors: Double) -> tuple[Double, Double]:
+    return vectors[..., 0], vectors[..., 1]
+
+
+def _moments(weighted: Complex, k: Double, y: Double, x: Double) -> Double:
+    """Moments Σ yᵃ xᵇ w c exp(−2πi k·r) of maps (spot, ..., rows, columns); (spot, ..., a, b), a, b ≤ 2."""
+    left, right = (
+        (axis ** np.arange(3)[:, None] * np.exp(-2j * np.pi * k[..., one, None] * axis)[..., None, :])
+        for one, axis in enumerate((y, x))
+    )
+    columns = weighted @ np.swapaxes(right, -1, -2).astype(np.complex64)
+    return np.asarray(left @ columns, np.complex128)
+
+
+def _spread_over_net(indices: Double, shares: Double, matrices: Double) -> Double:
+    """Σ_h share_h · (h hᵀ ⊗ M_h): what spots say of k, of the basis; M (spot or 1, ..., 2, 2)."""
+    total = np.einsum("si,sj,s...,s...kl->...ikjl", indices, indices, shares, matrices)
+    return np.asarray(total.reshape(*total.shape[:-4], 4, 4))
 
 
 def _ideal_precision(symmetry: Symmetry) -> Double:
@@ -175,14 +200,18 @@ def _ideal_precision(symmetry: Symmetry) -> Double:
 def _ascent(slope: Double, curvature: Double) -> Double:
     """Newton's step to a maximum; where the likelihood is not concave, a step up the slope."""
     values, vectors = np.linalg.eigh(curvature)
-    floor = max(float(np.abs(values).max()) * 1e-6, 1e-300)
-    return np.asarray(vectors @ ((vectors.T @ slope) / np.maximum(np.abs(values), floor)))
+    floor = np.maximum(np.abs(values).max(-1, keepdims=True) * 1e-6, 1e-300)
+    along = np.einsum("...ji,...j->...i", vectors, slope) / np.maximum(np.abs(values), floor)
+    return np.asarray(np.einsum("...ij,...j->...i", vectors, along))
 
 
 def _second_moments(weight: Double, y: Double, x: Double) -> Double:
-    """Covariance of the places under a weight (rows, columns); (2, 2), y first."""
-    share = weight / max(float(weight.sum()), 1e-12)
-    along_y, along_x = share.sum(1), share.sum(0)
-    y, x = y - along_y @ y, x - along_x @ x
-    cross = y @ share @ x
-    return np.array([[along_y @ y**2, cross], [cross, along_x @ x**2]])
+    """Covariance of the places under weights (..., rows, columns); (..., 2, 2), y first."""
+    share = weight / np.maximum(weight.sum((-2, -1), keepdims=True), 1e-12)
+    along_y, along_x = share.sum(-1), share.sum(-2)
+    down = y - (along_y @ y)[..., None]
+    right = x - (along_x @ x)[..., None]
+    cross = np.einsum("...y,...yx,...x->...", down, share, right)
+    variances = (along_y * down**2).sum(-1), (along_x * right**2).sum(-1)
+    rows = [np.stack([variances[0], cross], -1), np.stack([cross, variances[1]], -1)]
+    return np.stack(rows, -2)

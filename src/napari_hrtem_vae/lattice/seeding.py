@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from .bragg import bragg_map, map_noise
+from .bragg import SpotPatches, map_noise
 from .conventions import (
     Double,
     Symmetry,
@@ -27,6 +27,7 @@ from .parameters import LatticeParameters
 from .spots import Spots, find_spots, is_node, whitened_spectrum
 
 _BANK_STEP_DEG = 3.0
+_BANK_CELLS = 1 << 18  # of the maps that are made at a time
 _BIN_DEG = 0.25
 _SAME_RING = 0.06
 # Of the spots' power: a ring with less is no fundamental.
@@ -111,7 +112,7 @@ def find_grains(
     parameters = parameters or LatticeParameters()
     frames = np.asarray(frames, np.float32)
     frames = frames[None] if frames.ndim == 2 else frames
-    spectrum = whitened_spectrum(frames)
+    spectrum = whitened_spectrum(frames, parameters.threads)
     spots = find_spots(spectrum, len(frames), parameters.period_px)
     nothing = FoundGrains(spectrum, spots, np.empty((0, 2, 2)), None, [], [])
     if bases is not None:
@@ -144,7 +145,10 @@ def find_grains(
             fits = _settle(grid, spectra[0], starts + more, parameters)
             if len(fits) >= parameters.n_grains:
                 break
-    return _with_orders(nothing, grid, spectra[0], fits, parameters)
+    found = _with_orders(nothing, grid, spectra[0], fits, parameters)
+    while len(apart := _apart(found.fits, parameters.symmetry)) < len(found.fits):
+        found = _with_orders(nothing, grid, spectra[0], apart, parameters)
+    return found
 
 
 def bases_from_spots(k: Double, symmetry: Symmetry) -> Double:
@@ -191,17 +195,17 @@ def orientations(
     spots = first_order_spots(symmetry)
     sigma = SMOOTHING * grid.period
     ring = grid.ring(length)
-    power = np.zeros((len(angles), *grid.coarse_shape))
-    weakest = np.full(power.shape, np.inf)
+    bases = np.stack([ideal_basis(length, float(angle), symmetry) for angle in angles])
+    power = np.zeros((len(angles), *grid.coarse_shape), np.float32)
+    weakest = np.full(power.shape, np.inf, np.float32)
+    chunk = max(1, _BANK_CELLS // power[0].size)
     for spectrum in spectra:
         noise = map_noise(max(grid.noise(spectrum, ring), 1e-12), sigma) / 2
-        for number, angle in enumerate(angles):
-            basis = ideal_basis(length, float(angle), symmetry)
-            for spot in spots:
-                values = bragg_map(grid, spectrum, basis, spot, sigma).values
-                one = np.abs(values) ** 2 / noise**2
-                power[number] += one
-                weakest[number] = np.minimum(weakest[number], one)
+        for some in (slice(first, first + chunk) for first in range(0, len(angles), chunk)):
+            for one in SpotPatches.of(grid, spectrum, bases[some], spots).maps(grid, bases[some], sigma):
+                values = (one.values.real**2 + one.values.imag**2) * np.float32(1 / noise**2)
+                power[some] += values
+                np.minimum(weakest[some], values, out=weakest[some])
     power /= len(spectra) * len(spots)
     rows, columns = (-(-size // grid.coarse_step) for size in grid.binned)
     power[:, rows:] = 0
@@ -211,10 +215,10 @@ def orientations(
     peak = (power > threshold) & (power >= before) & (power > after)
     if not peak.any():
         return []
-    logs = [np.log(np.maximum(values[peak], 1e-12)) for values in (before, power, after)]
+    logs = [np.log(np.maximum(values[peak].astype(np.float64), 1e-12)) for values in (before, power, after)]
     bend = np.minimum(logs[0] - 2 * logs[1] + logs[2], -1e-9)
     local = angles[np.nonzero(peak)[0]] + _BANK_STEP_DEG * np.clip(0.5 * (logs[0] - logs[2]) / bend, -1, 1)
-    strength = power[peak]
+    strength = power[peak].astype(np.float64)
     starts = []
     for angle, reach in _histogram_peaks(local, strength, period, grid):
         near = np.abs(wrap_deg(local - angle, period)) < reach
@@ -233,10 +237,8 @@ def start_from_basis(
     """A start for a grain whose basis (cycles per binned px) is known but not its place."""
     spots = first_order_spots(parameters.symmetry)
     sigma = SMOOTHING * grid.period
-    power = np.mean(
-        [np.abs(bragg_map(grid, spectrum, basis, spot, sigma).values) ** 2 for spot in spots], axis=0
-    )
-    fine = grid.to_fine(power.astype(np.float32))
+    maps = SpotPatches.of(grid, spectrum, basis, spots).maps(grid, basis, sigma)
+    fine = grid.to_fine(np.mean([np.abs(one.values) ** 2 for one in maps], axis=0))
     # A quarter of the power is half of the amplitude.
     return GrainStart(basis, fine > 0.25 * np.percentile(fine, 99))
 
@@ -340,16 +342,27 @@ def _seen(
     """Those of a net's spots that stand out of the noise inside the grain, and not at the spectrum's edge."""
     sigma = SMOOTHING * grid.period
     inside = grid.to_coarse(fit.mask.astype(np.float32), 0.5 * grid.coarse_step) > 0.5
-    seen = []
-    for index in indices:
-        k = np.abs(np.array(index) @ fit.basis)
-        if k.max() > 0.5 - _EDGE_WIDTHS / (2 * np.pi * sigma) or not inside.any():
-            continue
-        noise = map_noise(max(grid.noise(spectrum, grid.ring(float(np.hypot(*k)))), 1e-12), sigma)
-        values = bragg_map(grid, spectrum, fit.basis, index, sigma).values
-        if np.median(4 * np.abs(values[inside]) ** 2) > (_LEAST_ORDER * noise) ** 2:
-            seen.append(index)
-    return tuple(seen)
+    lengths = np.array(indices) @ fit.basis
+    inner = np.abs(lengths).max(1) <= 0.5 - _EDGE_WIDTHS / (2 * np.pi * sigma)
+    indices = [index for index, one in zip(indices, inner, strict=True) if one]
+    if not indices or not inside.any():
+        return ()
+    noises = GrainSpots.of(grid, fit.basis, tuple(indices)).noises(grid, spectrum[None])[:, 0]
+    maps = SpotPatches.of(grid, spectrum, fit.basis, indices).maps(grid, fit.basis, sigma)
+    return tuple(
+        one.index
+        for one, noise in zip(maps, map_noise(noises, sigma), strict=True)
+        if np.median(4 * np.abs(one.values[inside]) ** 2) > (_LEAST_ORDER * noise) ** 2
+    )
+
+
+def _apart(fits: list[GrainFit], symmetry: Symmetry) -> list[GrainFit]:
+    """Fits without those that are the net of another, larger one."""
+    kept: list[GrainFit] = []
+    for fit in sorted(fits, key=lambda one: -one.cells):
+        if not any(_same_net(fit, other, symmetry) for other in kept):
+            kept.append(fit)
+    return kept
 
 
 def _same_net(one: GrainFit, other: GrainFit, symmetry: Symmetry) -> bool:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage, stats
+from scipy import fft, ndimage, signal, stats
 
-from ..video.fringes import whitened_power
 from .conventions import Double
 from .grid import Float
 
+_TAPER = 0.25
+_LARGEST_PX = 1 << 24  # of the frames that are transformed at a time
 _FALSE_ALARMS = 1e-3  # a spectrum
 _MOST_SPOTS = 200
 _SEPARATION = 2.5  # bins
@@ -53,18 +56,51 @@ def is_node(k: Double, basis: Double) -> NDArray[np.bool_]:
     return np.asarray((away < _SAME_NODE * shortest) & (near > 0) & (near <= 2))
 
 
-def whitened_spectrum(frames: Float) -> Float:
+def whitened_spectrum(frames: Float, workers: int = 1) -> Float:
     """Mean power spectrum of frames (n, rows, columns) over the noise at each |k|.
+
+    Parameters
+    ----------
+    frames : ndarray (n, rows, columns)
+    workers : int
+        How many frames are transformed at a time.
 
     Returns
     -------
     ndarray (rows, columns)
         Zero frequency in the middle, as `numpy.fft.fftshift` puts it; 1 where there is noise alone.
     """
-    half = np.stack([whitened_power(frame) for frame in frames]).mean(0)
-    columns = frames.shape[2]
+    rows, columns = frames.shape[1:]
+    taper = np.outer(*(signal.windows.tukey(size, _TAPER) for size in (rows, columns))).astype(np.float32)
+    radius = np.hypot(fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)[None])
+    # Whole bins of radius; as 16-bit numbers they are sorted in one go.
+    ring = np.minimum(radius * min(rows, columns), 2**16 - 1).astype(np.uint16)
+    order = np.argsort(ring, axis=None, kind="stable")
+    edges = np.append(0, np.cumsum(np.bincount(ring.ravel())))
+
+    def whitened(frame: Float) -> Float:
+        spectrum = fft.rfft2((frame - frame.mean()) * taper, workers=1)
+        power = spectrum.real**2 + spectrum.imag**2
+        return np.asarray(power / _ring_noise(power.ravel()[order], edges)[ring], np.float32)
+
+    with ThreadPoolExecutor(max(1, min(workers, len(frames), _LARGEST_PX // (rows * columns)))) as pool:
+        half = np.sum(list(pool.map(whitened, frames)), axis=0) / np.float32(len(frames))
     mirrored = np.roll(half[::-1], 1, axis=0)[:, 1 : (columns + 1) // 2][:, ::-1]
     return np.asarray(fft.fftshift(np.concatenate([half, mirrored], axis=1)), np.float32)
+
+
+def _ring_noise(power: Float, edges: NDArray[np.int64]) -> Float:
+    """Noise power of each ring, from the powers in order of rings and where each ring begins and ends."""
+    medians = np.ones(len(edges) - 1, np.float32)
+    for ring, (first, end) in enumerate(pairwise(edges)):
+        if end > first:
+            middle = (end - first) // 2
+            ordered = np.partition(power[first:end], middle)
+            below = ordered[middle] if (end - first) % 2 else ordered[:middle].max()
+            medians[ring] = (ordered[middle] + below) / 2
+    # A median over a ring of exponential noise is ln 2 of its mean.
+    noise = ndimage.median_filter(medians, 7, mode="nearest") / np.float32(np.log(2))
+    return np.asarray(np.maximum(noise, 1e-12), np.float32)
 
 
 def find_spots(whitened: Float, frames: int, period_px: float | None = None) -> Spots:
@@ -98,21 +134,25 @@ def find_spots(whitened: Float, frames: int, period_px: float | None = None) -> 
     # The film is the same in all frames: their mean is no smoother than one of them where it prevails.
     shape = max((middle / spread) ** 2 / frames, 0.5)
     threshold = middle * stats.gamma.isf(_FALSE_ALARMS / values.size, shape) / shape
-    highest = ndimage.maximum_filter(smooth, size=2 * int(np.ceil(_SEPARATION)) + 1, mode="wrap")
-    found = np.argwhere((smooth == highest) & ring & (smooth > threshold))
+    found = np.argwhere(ring & (smooth > threshold))
+    around = np.arange(-int(np.ceil(_SEPARATION)), int(np.ceil(_SEPARATION)) + 1)
+    y, x = (np.mod(found[:, axis, None] + around, smooth.shape[axis]) for axis in (0, 1))
+    highest = smooth[y[:, :, None], x[:, None, :]].max((1, 2))
+    found = found[smooth[tuple(found.T)] == highest]
     power = smooth[tuple(found.T)]
     order = np.argsort(-power, kind="stable")[:_MOST_SPOTS]
     found, power = found[order], power[order]
-    offset = np.stack([_vertex(np.log(smooth), found, axis) for axis in (0, 1)], axis=1)
+    offset = np.stack([_vertex(smooth, found, axis) for axis in (0, 1)], axis=1)
     k = (found + offset - np.array([rows // 2, columns // 2])) / np.array([rows, columns])
     return Spots(k, np.asarray(power, np.float64))
 
 
 def _vertex(values: Float, found: NDArray[np.intp], axis: int) -> Double:
-    """Offset of the vertex of a parabola through three neighbours along an axis."""
+    """Offset of the vertex of a parabola through the logarithms of three neighbours along an axis."""
     step = np.eye(2, dtype=int)[axis]
     below, at, above = (
-        values[tuple(((found + shift * step) % values.shape).T)].astype(np.float64) for shift in (-1, 0, 1)
+        np.log(values[tuple(((found + shift * step) % values.shape).T)].astype(np.float64))
+        for shift in (-1, 0, 1)
     )
     bend = np.minimum(below - 2 * at + above, -1e-9)
     return np.asarray(np.clip(0.5 * (below - above) / bend, -1, 1))

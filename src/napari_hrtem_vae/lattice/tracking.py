@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,14 +22,16 @@ from .conventions import (
     misfit_deg,
     wrap_deg,
 )
-from .frame import GrainFit, GrainSpots, GrainStart, fit_frame
-from .grid import Float, LatticeGrid
+from .frame import GrainFit, GrainSpots, GrainStart, fit_frames
+from .grid import Complex, Float, LatticeGrid
 from .parameters import LatticeParameters
 from .seeding import SEPARATION_DEG, orientations
 
-# A frame starts from what the frame so many before it gave: so many can be fitted at a time, and the result
+# Frames are fitted in batches, the more the smaller they are: large arrays keep the processor cores busy.
+_BATCH, _BATCH_PX = 4, 1 << 21
+# A batch starts from what the batch so many before it gave: so many can be fitted at a time, and the result
 # does not depend on how many are.
-_LAG = 8
+_LAG = 3
 _MISSES = 5
 _JUMP_SIGMAS, _JUMP_DEG = 4.0, 1.0
 _AREA_JUMP = 0.3
@@ -153,67 +154,96 @@ def follow(
 
     Yields the number of each frame with what holds of each grain; None while nothing is ready.
     """
-    workers = parameters.workers or os.cpu_count() or 1
-    waiting: deque[tuple[int, Future[list[GrainFit | None]]]] = deque()
-    pool = ThreadPoolExecutor(min(workers, _LAG))
+    count = max(1, min(_BATCH, _BATCH_PX // (grid.shape[0] * grid.shape[1])))
+    waiting: deque[tuple[list[int], Future[list[list[GrainFit | None]]]]] = deque()
+    pool = ThreadPoolExecutor(min(parameters.threads, _LAG))
     frames = reader.frames()
 
-    def fit(frame: Float, starts: list[GrainStart], lost: list[int]) -> list[GrainFit | None]:
-        return _fit_one(grid, frame, starts, lost, spots, reader.outliers, parameters)
+    def fit(batch: list[Float], starts: list[GrainStart], lost: list[int]) -> list[list[GrainFit | None]]:
+        return _fit_batch(grid, batch, starts, lost, spots, reader.outliers, parameters)
 
+    numbers: list[int] = []
+    batch: list[Float] = []
     try:
         exhausted = False
         while waiting or not exhausted:
             if not exhausted and len(waiting) < _LAG:
                 upcoming = next(frames, False)
-                if upcoming is False:
-                    exhausted = True
-                elif upcoming is None:
+                if upcoming is None:
                     yield None
-                else:
+                    continue
+                exhausted = upcoming is False
+                if not exhausted:
                     number, frame = upcoming  # type: ignore[misc]
+                    numbers.append(number)
+                    batch.append(frame)
+                if batch and (exhausted or len(batch) == count):
                     lost = [grain for grain, track in enumerate(tracks) if track.misses >= _MISSES]
                     starts = [track.start for track in tracks]
-                    waiting.append((number, pool.submit(fit, frame, starts, lost)))
+                    waiting.append((numbers, pool.submit(fit, batch, starts, lost)))
+                    numbers, batch = [], []
                 continue
-            number, future = waiting[0]
+            done, future = waiting[0]
             while not is_done(future):
                 yield None
             waiting.popleft()
-            fits = future.result()
-            yield (
-                number,
-                [track.judge(one, grid, parameters) for track, one in zip(tracks, fits, strict=True)],
-            )
+            for number, fits in zip(done, future.result(), strict=True):
+                judged = [track.judge(one, grid, parameters) for track, one in zip(tracks, fits, strict=True)]
+                yield number, judged
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _fit_one(
+def _fit_batch(
     grid: LatticeGrid,
-    frame: Float,
+    batch: list[Float],
     starts: list[GrainStart],
     lost: list[int],
     spots: Sequence[GrainSpots],
     outliers: GreyLevels | None,
     parameters: LatticeParameters,
-) -> list[GrainFit | None]:
-    """Fit one frame; None for all grains where it holds NaN or one grey value alone."""
-    if not np.isfinite(frame).all() or frame.min() == frame.max():
-        return [None] * len(starts)
-    if outliers is not None:
-        frame = replace_outliers(frame[None], outliers)[0]
-    spectrum = grid.spectrum(frame)
-    if lost and parameters.symmetry != "any":
-        starts = list(starts)
+) -> list[list[GrainFit | None]]:
+    """Fit some frames; None for all grains of those that hold NaN or one grey value alone."""
+    found: list[list[GrainFit | None]] = [[None] * len(starts) for _ in batch]
+    usable = [number for number, one in enumerate(batch) if np.isfinite(one).all() and one.min() < one.max()]
+    if not usable:
+        return found
+    spectra = np.empty((len(usable), *grid.shape), np.complex64)
+    for row, number in enumerate(usable):
+        frame = batch[number]
+        if outliers is not None:
+            frame = replace_outliers(frame[None], outliers)[0]
+        spectra[row] = grid.spectrum(frame)
+    looked = [_starts_again(grid, one, starts, lost, parameters) for one in spectra]
+    fits = fit_frames(grid, spectra, looked, spots, parameters.symmetry, parameters.exclusive)
+    for number, of_frame in zip(usable, fits, strict=True):
+        found[number] = list(of_frame)
+    return found
+
+
+def _is_usable(frame: Float) -> bool:
+    """Whether a frame holds more than one grey value, and no NaN."""
+    # Both are NaN where one pixel is.
+    low, high = float(frame.min()), float(frame.max())
+    return low < high and np.isfinite([low, high]).all().item()
+
+
+def _starts_again(
+    grid: LatticeGrid,
+    spectrum: Complex,
+    starts: list[GrainStart],
+    lost: list[int],
+    parameters: LatticeParameters,
+) -> list[GrainStart]:
+    """Starts in which lost grains are looked for anew, by angle."""
+    starts = list(starts)
+    if parameters.symmetry != "any":
         for grain in lost:
             others = [start.basis for index, start in enumerate(starts) if index not in lost]
-            found = orientations(
-                grid, [spectrum], float(np.hypot(*starts[grain].basis[0])), parameters.symmetry
-            )
+            length = float(np.hypot(*starts[grain].basis[0]))
+            found = orientations(grid, [spectrum], length, parameters.symmetry)
             starts[grain] = _nearest(starts[grain], found, others, parameters.symmetry)
-    fits = fit_frame(grid, spectrum, starts, spots, parameters.symmetry, parameters.exclusive)
-    return list(fits)
+    return starts
 
 
 def _nearest(
