@@ -1,17 +1,18 @@
 """How close encoding comes to the machine's limit: ratios in one run, medians of paired repeats.
 
-    python benchmarks/encode.py [--repeats 3] [--frames 24] [--size 512] [--keras]
+    python benchmarks/encode.py [--repeats 3] [--frames 24] [--size 512] [--cpu-time] [--layers]
 
-With --keras the authors' way (one `predict` a window) is timed with TensorFlow, which must then be
-installed; without it that row is left out.
+--cpu-time counts the processor's time in place of the clock's, for a machine that does other work too:
+then with OMP_NUM_THREADS=1. --layers prints where the networks' time goes, layer by layer.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -19,111 +20,201 @@ import torch
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 import napari_hrtem_vae as hv
 from napari_hrtem_vae.progress import run
-from napari_hrtem_vae.vae.analysis import analyze_steps
+from napari_hrtem_vae.vae.analysis import analyze_steps, encode_steps
+from napari_hrtem_vae.vae.encoding import FrameEncoder
+from napari_hrtem_vae.vae.inference import InferenceEncoder
 from napari_hrtem_vae.vae.model import Model
+from napari_hrtem_vae.vae.network import PaddedConvolution
+from napari_hrtem_vae.vae.overlap_save import OverlapSaveConvolution
 from napari_hrtem_vae.vae.parameters import AnalyzeParameters
 
+Clock = Callable[[], float]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+CPU = torch.device("cpu")
 
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+
+def seconds(work: Callable[[], object], clock: Clock) -> float:
+    started = clock()
     work()
-    return time.perf_counter() - started
+    return clock() - started
 
 
-def matrix_product(dtype: torch.dtype, size: int = 3072) -> float:
+def matrix_product(precision: str, clock: Clock, size: int = 3072) -> float:
     """GFLOP/s of the machine's own matrix product."""
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    a, b = (torch.randn(size, size).to(DTYPES[precision]) for _ in range(2))
     a @ b
-    return 3 * 2 * size**3 / seconds(lambda: [a @ b for _ in range(3)]) / 1e9
+    return 2 * size**3 / seconds(lambda: a @ b, clock) / 1e9
 
 
-def analysis(video: xr.DataArray, model: Model, precision: str) -> Callable[[], xr.Dataset]:
-    parameters = AnalyzeParameters(step=8, device="cpu", precision=precision)
-    return lambda: run(analyze_steps(video, model, parameters))
+def poisson(frames: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).poisson(10, (frames, size, size)).astype(np.uint16)
 
 
-def keras_one_by_one(count: int) -> float:
-    """Seconds a window of the authors' way: the published layers in Keras, one `predict` a window."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from tensorflow import keras
+def labelled(counts: np.ndarray) -> xr.DataArray:
+    return xr.DataArray(counts, dims=("time", "y", "x"), attrs={"pixel_size_nm": 0.014})
 
-    layers = keras.layers
-    entry = keras.Input((64, 64, 1))
-    x = entry
-    for filters in (32, 32, 64, 64):
-        x = layers.Conv2D(filters, 4, 2, padding="same", activation="relu")(x)
-    x = layers.Dense(4096, activation="relu")(layers.Flatten()(x))
-    encoder = keras.Model(entry, [layers.Dense(64)(x), layers.Dense(64)(x)])
-    windows = np.random.default_rng(0).random((count, 1, 64, 64, 1), np.float32)
-    encoder.predict(windows[0], verbose=0)
-    return seconds(lambda: [encoder.predict(window, verbose=0) for window in windows]) / count
+
+def on_cpu(precision: str) -> AnalyzeParameters:
+    return AnalyzeParameters(step=8, device="cpu", precision=precision)
+
+
+def sites_of(video: xr.DataArray) -> int:
+    return len(video) * ((video.shape[1] - 64) // 8 + 1) * ((video.shape[2] - 64) // 8 + 1)
+
+
+def from_array_to_maps(options: argparse.Namespace, clock: Clock, table: Table) -> None:
+    """Both models against the machine's matrix product, each beside it in time."""
+    video = labelled(poisson(options.frames, options.size))
+    sites = sites_of(video)
+    models = {name: hv.load_model(name) for name in ("pbs-64", "pbs-64-fast")}
+    # The mean's half of the last layer is all that maps need.
+    card = models["pbs-64"].card
+    operations = card.architecture.encoder_operations - 2 * 4096 * card.latents
+    rows: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        rows.setdefault(name, []).append(value)
+
+    run(analyze_steps(video[:2], models["pbs-64-fast"], on_cpu("float32")))
+    for _ in range(options.repeats):
+        for precision in DTYPES:
+            note(f"product {precision}", matrix_product(precision, clock))
+            for name, model in models.items():
+                steps = analyze_steps(video, model, on_cpu(precision))
+                note(f"{name} {precision}", sites / seconds(lambda steps=steps: run(steps), clock))  # type: ignore[misc]
+
+    def ratio(a: str, b: str) -> float:
+        return median(x / y for x, y in zip(rows[a], rows[b], strict=True))
+
+    for precision, bar in (("float32", "≥ 0.8"), ("bfloat16", "≥ 0.6")):
+        share = ratio(f"pbs-64 {precision}", f"product {precision}") * operations / 1e9
+        faster = ratio(f"pbs-64-fast {precision}", f"pbs-64 {precision}")
+        table.add_row(
+            f"matrix product {precision}, GFLOP/s", f"{median(rows[f'product {precision}']):.0f}", ""
+        )
+        table.add_row(f"pbs-64 {precision} ÷ matrix product", f"{share:.2f}", bar)
+        table.add_row(
+            f"pbs-64 {precision}, µs a window", f"{1e6 / median(rows[f'pbs-64 {precision}']):.1f}", ""
+        )
+        table.add_row(
+            f"pbs-64-fast {precision}, µs a site", f"{1e6 / median(rows[f'pbs-64-fast {precision}']):.2f}", ""
+        )
+        table.add_row(f"pbs-64-fast ÷ pbs-64, {precision}, sites/s", f"{faster:.1f}", "≥ 20")
+
+
+def precision_kept(table: Table) -> None:
+    """z in bfloat16 against float32, on noise and on a simulated crystal."""
+    simulated = hv.simulate("annealing-pair", seed=77)["video"][:2, :320, :320].compute()
+    for material, video in (("noise", labelled(poisson(2, 256))), ("crystals", simulated)):
+        for name in ("pbs-64", "pbs-64-fast"):
+            z32, z16 = (run(encode_steps(video, hv.load_model(name), on_cpu(one))).values for one in DTYPES)
+            error = np.sqrt(np.mean((z16 - z32) ** 2, axis=(0, 1, 2))) / z32.std((0, 1, 2))
+            title = f"{name}, {material}: rms Δz of bfloat16 in spreads"
+            table.add_row(title, f"{median(error):.4f}, worst {error.max():.4f}", "≤ 0.02")
+
+
+def from_file_to_field(options: argparse.Namespace, clock: Clock, table: Table) -> None:
+    """1024² frames of a file; the first run of each model is not counted."""
+    model = hv.load_model("pbs-64-fast")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "video.npy"
+        np.save(path, poisson(options.file_frames, 1024))
+        for precision, bar in (("float32", "≤ 0.06"), ("bfloat16", "≤ 0.035")):
+
+            def work(precision: str = precision) -> None:
+                run(encode_steps(hv.open_video(path, pixel_size_nm=0.014), model, on_cpu(precision)))
+
+            work()
+            taken = median(seconds(work, clock) / options.file_frames for _ in range(options.repeats))
+            table.add_row(f"1024² frame from file to field, {precision}, s", f"{taken:.3f}", bar)
+
+
+def passes_equal_windows(table: Table) -> None:
+    """The largest difference of z between whole frames in parts and window by window, by step."""
+    model = hv.load_model("pbs-64-fast")
+    frames = torch.rand((2, 150, 197), generator=torch.Generator().manual_seed(0))
+    for step in (4, 8, 12, 16):
+        fields = []
+        for one_pass in (True, False):
+            encoder = FrameEncoder(model, step=step, device=CPU, one_pass=one_pass)
+            encoder.pixels = 100 * 197
+            fields.append(np.concatenate([part.mean.ravel() for part in _in_order(encoder, frames)]))
+        difference = np.abs(fields[0] - fields[1]).max()
+        table.add_row(f"step {step}: one pass in parts − window by window", f"{difference:.1e}", "≤ 1e-4")
+
+
+def _in_order(encoder: FrameEncoder, frames: torch.Tensor) -> list:
+    return sorted(encoder.rows(frames), key=lambda part: (part.frame, part.row))
+
+
+def layers(name: str, precision: str, repeats: int, clock: Clock) -> Table:
+    """Time of each layer, and GFLOP/s where it is a convolution or a dense layer."""
+    model: Model = hv.load_model(name)
+    sliding = model.card.architecture.stride is not None
+    encoder = InferenceEncoder(model.encoder, CPU, DTYPES[precision])
+    inner = [*(encoder.frame_layers if sliding else encoder.rest), *(encoder.dense or ())]
+    table = Table(
+        "layer",
+        "µs a site",
+        "GFLOP/s",
+        title=f"{name}, {precision}, {matrix_product(precision, clock):.0f} GFLOP/s",
+    )
+    x = torch.rand(1, 1, 512, 1024) if sliding else torch.rand(64, 1, 64, 64)
+    sites = 57 * 121 if sliding else 64
+    with torch.inference_mode():
+        for layer in (*encoder.first, *inner, encoder.to_mean):
+            x = x.to(encoder.dtype if layer in inner else torch.float32)
+            if isinstance(layer, nn.Linear) and x.ndim == 4:
+                x = x.permute(0, 2, 3, 1)
+                x = x if sliding else x.flatten(1)
+            before = x.clone(memory_format=torch.preserve_format)
+            y = layer(x)
+            # In-place activations change their input; for time that is all the same.
+            taken = min(seconds(lambda x=x, layer=layer: layer(x), clock) for _ in range(repeats))  # type: ignore[misc]
+            operations = _operations(layer, before, y)
+            rate = f"{operations / taken / 1e9:.0f}" if operations else ""
+            note = " (counted as if direct)" if isinstance(layer, OverlapSaveConvolution) else ""
+            shape = " × ".join(str(size) for size in y.shape[1:])
+            table.add_row(f"{type(layer).__name__} → {shape}", f"{taken / sites * 1e6:.2f}", rate + note)
+            x = y
+    return table
+
+
+def _operations(layer: nn.Module, x: torch.Tensor, y: torch.Tensor) -> int:
+    if isinstance(layer, PaddedConvolution):
+        return 2 * y.numel() * layer.conv.weight[0].numel()
+    if isinstance(layer, OverlapSaveConvolution):
+        return 2 * y.numel() * layer.kernel**2 * x.shape[1]
+    return 2 * y.numel() * x.shape[-1] if isinstance(layer, nn.Linear) else 0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--file-frames", type=int, default=16)
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--keras", action="store_true")
+    parser.add_argument("--cpu-time", action="store_true")
+    parser.add_argument("--layers", action="store_true")
     options = parser.parse_args()
-
-    counts = (
-        np.random.default_rng(0).poisson(10, (options.frames, options.size, options.size)).astype(np.uint16)
-    )
-    video = xr.DataArray(counts, dims=("time", "y", "x"), attrs={"pixel_size_nm": 0.014})
-    published, fast = hv.load_model("pbs-64"), hv.load_model("pbs-64-fast")
-    sites = options.frames * ((options.size - 64) // 8 + 1) ** 2
-    # The mean's half of the last layer is all that maps need.
-    latents = published.card.latents
-    operations = published.card.architecture.encoder_operations - 2 * 4096 * latents
-
-    rows: dict[str, list[float]] = {
-        name: [] for name in ("float32", "bfloat16", "published", "published16", "fast", "fast16")
-    }
-    analysis(video[:2], fast, "float32")()
-    for _ in range(options.repeats):
-        rows["float32"].append(matrix_product(torch.float32))
-        rows["published"].append(sites * operations / seconds(analysis(video, published, "float32")) / 1e9)
-        rows["bfloat16"].append(matrix_product(torch.bfloat16))
-        rows["published16"].append(sites * operations / seconds(analysis(video, published, "bfloat16")) / 1e9)
-        rows["fast"].append(sites / seconds(analysis(video, fast, "float32")))
-        rows["fast16"].append(sites / seconds(analysis(video, fast, "bfloat16")))
-
-    def ratio(a: str, b: str) -> float:
-        return median(x / y for x, y in zip(rows[a], rows[b], strict=True))
-
-    z32 = hv.encode(video[:2], published, device="cpu").values
-    z16 = hv.encode(video[:2], published, device="cpu", precision="bfloat16").values
-    spread = np.sqrt(np.mean((z16 - z32) ** 2, axis=(0, 1, 2))) / np.maximum(z32.std((0, 1, 2)), 1e-6)
-    sites_per_second = [value * 1e9 / operations for value in rows["published"]]
-    faster = median(a / b for a, b in zip(rows["fast"], sites_per_second, strict=True))
-
-    table = Table(
-        "from array to maps",
-        "figure",
-        "bar",
-        title=f"{options.frames} frames of {options.size}², {torch.get_num_threads()} threads",
-    )
-    table.add_row("matrix product float32, GFLOP/s", f"{median(rows['float32']):.0f}", "")
-    table.add_row("matrix product bfloat16, GFLOP/s", f"{median(rows['bfloat16']):.0f}", "")
-    table.add_row("pbs-64 float32, GFLOP/s", f"{median(rows['published']):.0f}", "")
-    table.add_row("pbs-64 float32 ÷ matrix product", f"{ratio('published', 'float32'):.2f}", "≥ 0.7")
-    table.add_row("pbs-64 bfloat16 ÷ float32", f"{ratio('published16', 'published'):.2f}", "≥ 2")
-    table.add_row("largest |Δz| of bfloat16", f"{np.abs(z16 - z32).max():.3f}", "")
-    table.add_row("rms Δz of bfloat16 in spreads, worst latent", f"{spread.max():.4f}", "")
-    table.add_row("pbs-64 µs a window", f"{1e6 / median(sites_per_second):.0f}", "")
-    table.add_row("pbs-64-fast float32, sites/s", f"{median(rows['fast']):.0f}", "")
-    table.add_row("pbs-64-fast ÷ pbs-64, sites/s", f"{faster:.1f}", "≥ 15")
-    table.add_row("pbs-64-fast bfloat16 ÷ float32", f"{ratio('fast16', 'fast'):.2f}", "")
-    if options.keras:
-        slow = keras_one_by_one(60)
-        table.add_row("authors' way (Keras, one window a call), µs a window", f"{slow * 1e6:.0f}", "")
-        table.add_row("pbs-64 ÷ authors' way", f"{slow * median(sites_per_second):.0f}", "≥ 200")
-        table.add_row("pbs-64-fast ÷ authors' way", f"{slow * median(rows['fast']):.0f}", "")
-    Console().print(table)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    console = Console()
+    if options.layers:
+        for name in ("pbs-64", "pbs-64-fast"):
+            for precision in DTYPES:
+                console.print(layers(name, precision, 3 * options.repeats, clock))
+        return
+    title = f"{options.frames} frames of {options.size}², {torch.get_num_threads()} threads"
+    table = Table("what", "figure", "bar", title=title)
+    from_array_to_maps(options, clock, table)
+    precision_kept(table)
+    from_file_to_field(options, clock, table)
+    passes_equal_windows(table)
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ def main() -> int:
         "analyze": make_analyze_pictures,
         "lattice": make_lattice_pictures,
         "simulate": make_simulate_picture,
+        "watch": make_watch_picture,
         "train": make_train_picture,
+        "latents": make_latents_pictures,
         "models": make_training_figures,
     }
     parser = argparse.ArgumentParser(description=__doc__)
@@ -122,6 +124,31 @@ def make_train_picture(folder: Path, scratch: Path) -> list[Path]:
     return [path]
 
 
+def make_latents_pictures(folder: Path, _: Path) -> list[Path]:
+    """Click the boundary of the sample's crystals, move two latents, and photograph window and strips."""
+    viewer, widget = open_widget("Latents")
+    settle(1)
+    wait_until(lambda: widget.store.state.after is not None, "the model is read")
+    widget.picker.pick(viewer.layers[0].data_to_world((0, 200, 330)))
+    wait_until(lambda: widget.store.state.complete, "the site is followed")
+    viewer.dims.set_current_step(0, 20)
+    settle(2)
+    wait_until(lambda: not widget.site.busy, "the window is read")
+    for latent, position in zip(widget.sliders.order, (200, -220), strict=False):
+        widget.sliders.sliders[latent].setValue(position)
+    viewer.reset_view()
+    settle(1)
+    pictures = [folder / "latents.png", folder / "path.png", folder / "traversal.png"]
+    viewer.screenshot(str(pictures[0]), canvas_only=False, flash=False)
+    widget.dock.path.export_figure(pictures[1])
+    widget.dock.setCurrentIndex(1)
+    settle(1)
+    wait_until(lambda: not widget.dock.strips.busy, "the strips are drawn")
+    widget.dock.strips.export(pictures[2])
+    viewer.close()
+    return pictures
+
+
 def make_training_figures(folder: Path, _: Path) -> list[Path]:
     """How the models of the package learned: no window, the figures of `hrtem-vae models --export`."""
     from napari_hrtem_vae.vae.card import list_models
@@ -144,6 +171,36 @@ def make_simulate_picture(folder: Path, _: Path) -> list[Path]:
     settle(1)
     path = folder / "simulate.png"
     viewer.screenshot(str(path), canvas_only=False, flash=False)
+    viewer.close()
+    return [path]
+
+
+def make_watch_picture(folder: Path, scratch: Path) -> list[Path]:
+    """Follow the sample while its frames are written one by one, as a camera does, and photograph it."""
+    import numpy as np
+
+    viewer, widget = open_widget("Analyze")
+    frames = viewer.layers[0].data
+    viewer.layers.clear()
+    recording = scratch / "recording"
+    recording.mkdir()
+    widget.live.follow(recording)
+    wait_until(lambda: "Waiting for frames in" in widget.live.note.text(), "the watch has begun")
+    for number, frame in enumerate(frames):
+        np.save(recording / f"frame_{number:04d}.npy", np.asarray(frame))
+        settle(0.5)
+    # A computer that is busy may have skipped some.
+    grown = lambda: len(viewer.layers) > 1 and len(viewer.layers[0].data) == len(frames)  # noqa: E731
+    wait_until(grown, "all frames are there")
+    # The highest latent of this model shows the crystal's edge, whose shrinking a reader can see at once.
+    widget.store.change(latent=int(widget.store.state.result.sizes["latent"]) - 1)
+    settle(2)
+    viewer.reset_view()
+    settle(1)
+    path = folder / "watch.png"
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    widget.live.switch.setChecked(False)
+    wait_until(lambda: widget.live.work is None, "the watch ends")
     viewer.close()
     return [path]
 

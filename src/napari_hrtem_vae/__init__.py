@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from .vae.analysis import analyze as analyze
     from .vae.analysis import encode as encode
     from .vae.card import list_models as list_models
+    from .vae.dynamics import map_dynamics as map_dynamics
     from .vae.images import train as train
+    from .vae.meaning.calibration import calibrate as calibrate
+    from .vae.meaning.response import latent_response as latent_response
     from .vae.model import load_model as load_model
     from .vae.model import save_model as save_model
     from .vae.parameters import AnalyzeParameters as AnalyzeParameters
     from .vae.recipe import Recipe as Recipe
-    from .vae.statistics import map_dynamics as map_dynamics
     from .video.drift import align as align
 
 __version__ = version("napari-hrtem-vae")
@@ -35,12 +37,14 @@ _HOMES = {
     "LatticeParameters": ".lattice.parameters",
     "Recipe": ".vae.recipe",
     "align": ".video.drift",
+    "calibrate": ".vae.meaning.calibration",
     "analyze": ".vae.analysis",
     "encode": ".vae.analysis",
     "lattice_change": ".lattice.change",
     "list_models": ".vae.card",
     "load_model": ".vae.model",
-    "map_dynamics": ".vae.statistics",
+    "map_dynamics": ".vae.dynamics",
+    "latent_response": ".vae.meaning.response",
     "open_result": ".io.results",
     "open_video": ".io",
     "save_model": ".vae.model",

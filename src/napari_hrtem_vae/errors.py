@@ -46,3 +46,7 @@ class DeviceError(HrtemVaeError):
 
 class CancelledError(HrtemVaeError):
     """The user stopped the work; what was finished is kept."""
+
+
+class ClusterError(HrtemVaeError):
+    """A dask cluster cannot be reached, or lost its workers."""

@@ -17,7 +17,7 @@ import xarray as xr
 import zarr
 
 from napari_hrtem_vae.errors import ResultError
-from napari_hrtem_vae.io import is_result_store, open_video, results
+from napari_hrtem_vae.io import is_result_store, open_video, run_lock
 from napari_hrtem_vae.io.results import ResultStore, check_place, open_result, save_result
 from napari_hrtem_vae.io.results_probe import RESULT_KEY
 
@@ -26,14 +26,16 @@ LATE = xr.Dataset({"change": ("y", np.ones(4))}, attrs={RESULT_KEY: "analysis"})
 
 def begin(path: Path, **provenance: str) -> ResultStore:
     template = xr.Dataset(coords={"y": np.arange(4.0)}, attrs={RESULT_KEY: "analysis"})
-    for name in ("variance", "p"):
+    for name in ("variance", "scratch_p"):
         template[name] = ("y", da.full(4, np.nan, chunks=2))
     return ResultStore.create_or_resume(path, template, provenance or {"model": "a"}, [(0, 2), (2, 4)])
 
 
 def write(store: ResultStore, band: int) -> None:
     rows = slice(*store.bands[band])
-    store.write(xr.Dataset({name: ("y", np.full(2, band + 1.0)) for name in ("variance", "p")}), {"y": rows})
+    store.write(
+        xr.Dataset({name: ("y", np.full(2, band + 1.0)) for name in ("variance", "scratch_p")}), {"y": rows}
+    )
     store.note(band)
 
 
@@ -80,7 +82,7 @@ def test_store_is_resumed_where_it_was_left_and_leaves_nothing_beside_it(path: P
     second = begin(path)
     assert second.finished == {0}
     write(second, 1)
-    second.finish(LATE, scratch=["p"])
+    second.finish(LATE)
     opened = open_result(path)
     assert set(opened.data_vars) == {"variance", "change"}
     np.testing.assert_array_equal(opened["variance"], [1, 1, 2, 2])
@@ -93,12 +95,12 @@ def test_crash_while_the_scratch_is_removed_leaves_a_finished_result(path: Path,
         write(store, band)
 
     def crash(*_: object, **__: object) -> None:
-        (path / "p" / "c" / "0").unlink()
+        (path / "scratch_p" / "c" / "0").unlink()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shutil, "rmtree", crash)
     with pytest.raises(KeyboardInterrupt):
-        store.finish(LATE, scratch=["p"])
+        store.finish(LATE)
     monkeypatch.undo()
     opened = open_result(path)
     assert set(opened.data_vars) == {"variance", "change"}
@@ -158,7 +160,7 @@ def test_of_two_runs_that_find_a_stale_lock_one_takes_it(path: Path, monkeypatch
             others[0] = begin(path)
         return False
 
-    monkeypatch.setattr(results, "_alive", dead_but_taken_over_meanwhile)
+    monkeypatch.setattr(run_lock, "_alive", dead_but_taken_over_meanwhile)
     with pytest.raises(ResultError, match="Another run"):
         begin(path)
     monkeypatch.undo()

@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from napari_hrtem_vae.errors import VideoShapeError
-from napari_hrtem_vae.vae.statistics import combined_p, false_discovery_rate, map_dynamics, rank_statistics
+from napari_hrtem_vae.vae.dynamics import map_dynamics
+from napari_hrtem_vae.vae.statistics import combined_p, false_discovery_rate, rank_statistics
 
 
 def field_of(values: np.ndarray) -> xr.DataArray:

@@ -12,6 +12,7 @@ from ..errors import DeviceError, HrtemVaeError, ParameterError
 
 # Importing the modules of commands adds them to `app`; `--help` lists them in this order.
 from . import videos as videos  # isort: skip
+from . import watching as watching  # isort: skip
 from . import models as models  # isort: skip
 from .console import ERRORS, app
 
@@ -20,6 +21,8 @@ _INTERRUPTED = 130
 _STOPPED = {
     "lattice": "Stopped; what was finished is kept: the same command goes on with it.",
     "analyze": "Stopped; what was finished is kept: the same command goes on with it.",
+    "batch": "Stopped; what was finished is kept: the same command goes on with it.",
+    "watch": "Stopped; what was done is kept as a result, where a frame had landed.",
     "train": "Stopped; the same command goes on after the last finished epoch.",
     "simulate": "Stopped; the video is not written.",
     "drift": "Stopped; the aligned video is not written.",

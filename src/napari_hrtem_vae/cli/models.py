@@ -99,13 +99,24 @@ def models(
     export: Annotated[
         Path | None, typer.Option(help="Folder for the figures of its training (with MODEL).")
     ] = None,
+    traversal: Annotated[
+        Path | None,
+        typer.Option(help="Picture (.png, .svg, .tif) of what each latent does (with MODEL)."),
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Learn to read kinds of change from it (minutes; with MODEL).")
+    ] = False,
+    scenes: Annotated[int | None, typer.Option(help="Simulated scenes to calibrate with.")] = None,
+    response: Annotated[
+        Path | None, typer.Option(help="Table (.csv) of what each latent answers to (with MODEL).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the models of the package, or show one."""
     from ..vae.card import list_models, read_card, shipped_models
 
-    if export is not None and model is None:
-        raise ParameterError("--export shows the training of one model; name it before.")
+    if model is None and (calibrate or any(one is not None for one in (export, traversal, response))):
+        raise ParameterError("--export, --traversal, --response and --calibrate are of one model; name it.")
     files = shipped_models()
     if model is not None:
         path = files.get(model, Path(model))
@@ -128,6 +139,14 @@ def models(
         from ..vae.training_figures import save_training_figure
 
         record["figure"] = str(save_training_figure(cards[0][0], export))
+    if traversal is not None:
+        from ..vae.traversal_figure import export_traversal_steps
+
+        record["traversal"] = str(drive(export_traversal_steps(cards[0][1], traversal), as_json))
+    if calibrate:
+        record["calibration"] = _calibrate(cards[0][1], scenes, as_json)
+    if response is not None:
+        record["response"] = str(_save_response(cards[0][1], response, as_json))
 
     def table() -> Table:
         out = Table(
@@ -138,6 +157,35 @@ def models(
         return out
 
     tell_result(as_json, record, table)
+
+
+def _calibrate(path: Path, scenes: int | None, quiet: bool) -> dict[str, Any]:
+    """Calibrate a model; the calibration is written beside its file."""
+    from ..vae.meaning.calibration import CalibrationParameters, calibrate_steps
+    from ..vae.meaning.reader import reader_path, save_reader
+    from ..vae.model import load_model
+
+    parameters = CalibrationParameters() if scenes is None else CalibrationParameters(scenes=scenes)
+    place = reader_path(path)
+    _check_model_place(place)
+    reader = drive(calibrate_steps(load_model(path), parameters), quiet)
+    save_reader(reader, place)
+    return {"file": str(place), "recall": reader.card.record["recall"]}
+
+
+def _save_response(path: Path, place: Path, quiet: bool) -> Path:
+    """Write what each latent answers to: of the calibration where there is one, else found now."""
+    from ..io.export import save_table_csv
+    from ..vae.meaning.reader import reader_of
+    from ..vae.meaning.response import from_record, response_columns, response_steps
+    from ..vae.model import load_model
+
+    model = load_model(path)
+    reader = reader_of(model)
+    known = None if reader is None else reader.card.record.get("response")
+    table = drive(response_steps(model), quiet) if known is None else from_record(known)
+    save_table_csv(place, response_columns(table))
+    return place
 
 
 @app.command()

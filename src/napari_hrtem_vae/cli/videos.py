@@ -1,10 +1,10 @@
-"""Commands on videos: analyze, lattice, drift, simulate, view."""
+"""Commands on videos: analyze, batch, lattice, drift, simulate, view."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,6 +13,12 @@ from ..errors import HrtemVaeError, ResultError
 from ..simulate.parameters import ScenarioParameters
 from ..simulate.scenes import SCENARIOS
 from .console import ERRORS, Json, Output, app, drive, pairs_table, tell_result, with_fields_of
+
+if TYPE_CHECKING:
+    from ..vae.batch import BatchRow
+
+Workers = Annotated[int, typer.Option(help="Processes on this computer that share the work.")]
+Cluster = Annotated[str, typer.Option(help="Address of a dask scheduler, as tcp://host:8786.")]
 
 
 @app.command()
@@ -37,23 +43,27 @@ def analyze(
         float | None, typer.Option(help="Memory in GB; else a quarter of what is free.")
     ] = None,
     maps_only: Annotated[bool, typer.Option(help="Do not keep z(t).")] = False,
+    field_type: Annotated[str, typer.Option(help="How z(t) is stored: float32 or float16.")] = "float32",
+    workers: Workers = 0,
+    cluster: Cluster = "",
     export: Annotated[Path | None, typer.Option(help="Folder for maps, plots and tables.")] = None,
     as_json: Json = False,
 ) -> None:
     """Analyse a video: latent maps and the places where things happen."""
-    from ..io import open_video
     from ..io.results import check_place
-    from ..vae.analysis import analyze_steps
+    from ..io.source import VideoSource
+    from ..vae.analysis import analyze_shared_steps, analyze_steps
     from ..vae.model import load_model
     from ..vae.parameters import AnalyzeParameters
-    from ..vae.report import write_report
+    from ..vae.report import hotspot_records, write_report
 
     started = time.perf_counter()
     output = output or Path(f"{video.stem}-result.zarr")
     check_place(output)
     if export is not None and export.exists() and not export.is_dir():
         raise ResultError(f"{export} is a file; give --export a folder.")
-    opened = open_video(video, dataset=dataset, pixel_size_nm=pixel_size, frame_time_s=frame_time)
+    source = VideoSource(str(video), dataset, pixel_size, frame_time)
+    opened = source.open()
     chosen = load_model(model)
     parameters = AnalyzeParameters(
         step=chosen.card.step if step is None else step,
@@ -66,21 +76,20 @@ def analyze(
         precision=precision,
         memory_gb=memory,
         keep_field=not maps_only,
+        field_type=field_type,
     )
-    result = drive(analyze_steps(opened, chosen, parameters, store=output), as_json)
+    if workers or cluster:
+        steps = analyze_shared_steps(source, model, parameters, output, workers=workers, cluster=cluster)
+    else:
+        steps = analyze_steps(opened, chosen, parameters, store=output)
+    result = drive(steps, as_json)
     if export is not None:
         try:
             write_report(result, export)
         except HrtemVaeError as error:
             raise ResultError(f"{error} The analysis itself is finished and lies in {output}.") from error
     unit = str(result["y"].attrs.get("units", "px"))
-    columns = [
-        result[f"hotspot_{name}"].values for name in ("y", "x", "area", "strength") if "change" in result
-    ]
-    hotspots = [
-        {"y": float(y), "x": float(x), "area": float(area), "unit": unit, "strength": float(strength)}
-        for y, x, area, strength in zip(*columns, strict=True)
-    ]
+    hotspots = hotspot_records(result)
     record = {
         "result": str(output),
         "frames": len(opened),
@@ -97,10 +106,19 @@ def analyze(
     tell_result(as_json, record, lambda: _analysis_table(record, unit))
 
 
+def _what(spot: dict[str, Any]) -> str:
+    """Kind of change of a hotspot with its read-out, for a table."""
+    told = str(spot.get("kind", ""))
+    for name, unit in (("rotation", "°"), ("edge_shift", f" {spot['unit']}"), ("contrast_change", " %")):
+        if name in spot:
+            told += f" {spot[name]:+.2g} ± {spot[f'{name}_error']:.1g}{unit}"
+    return told
+
+
 def _analysis_table(record: dict[str, Any], unit: str) -> Table:
     rows, columns = record["sites"]
     title = f"{record['result']}: {record['frames']} frames, {rows} × {columns} sites, {record['seconds']} s"
-    table = Table("Where", f"y ({unit})", f"x ({unit})", f"area ({unit}²)", "strength", title=title)
+    table = Table("Where", f"y ({unit})", f"x ({unit})", f"area ({unit}²)", "strength", "what", title=title)
     for number, spot in enumerate(record["hotspots"][:10]):
         table.add_row(
             str(number + 1),
@@ -108,8 +126,68 @@ def _analysis_table(record: dict[str, Any], unit: str) -> Table:
             f"{spot['x']:.2f}",
             f"{spot['area']:.2f}",
             f"{spot['strength']:.3g}",
+            _what(spot),
         )
     table.caption = f"{len(record['hotspots'])} place(s) with significant change"
+    return table
+
+
+@app.command()
+def batch(
+    videos: Annotated[list[Path], typer.Argument(help="Videos: files or folders.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")],
+    table: Annotated[Path | None, typer.Option(help="One table of all videos (.csv).")] = None,
+    model: Annotated[str, typer.Option(help="Name of a model, or its file.")] = "pbs-64-fast",
+    step: Annotated[int | None, typer.Option(help="Distance of windows in px of the model.")] = None,
+    pixel_size: Annotated[float | None, typer.Option(help="Pixel size in nm, over the files'.")] = None,
+    frame_time: Annotated[float | None, typer.Option(help="Time of a frame in s, over the files'.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    drift: Annotated[str, typer.Option(help="off or rigid.")] = "off",
+    memory: Annotated[
+        float | None, typer.Option(help="Memory in GB; else a quarter of what is free.")
+    ] = None,
+    maps_only: Annotated[bool, typer.Option(help="Do not keep z(t).")] = False,
+    field_type: Annotated[str, typer.Option(help="How z(t) is stored: float32 or float16.")] = "float32",
+    workers: Workers = 0,
+    cluster: Cluster = "",
+    as_json: Json = False,
+) -> None:
+    """Analyse many videos: a result for each, one table; one that fails does not stop the others."""
+    from ..io.source import VideoSource
+    from ..vae.batch import analyze_batch_steps
+    from ..vae.model import load_model
+    from ..vae.parameters import AnalyzeParameters
+
+    parameters = AnalyzeParameters(
+        step=load_model(model).card.step if step is None else step,
+        drift=drift,
+        device=device,
+        precision=precision,
+        memory_gb=memory,
+        keep_field=not maps_only,
+        field_type=field_type,
+    )
+    sources = [VideoSource(str(video), None, pixel_size, frame_time) for video in videos]
+    table = output / "table.csv" if table is None else table
+    steps = analyze_batch_steps(
+        sources, output, model, parameters, table=table, workers=workers, cluster=cluster
+    )
+    rows = drive(steps, as_json)
+    failed = [row for row in rows if row.error]
+    record = {"table": str(table), "videos": [row.told() for row in rows], "failed": len(failed)}
+    tell_result(as_json, record, lambda: _batch_table(rows, table))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _batch_table(rows: list[BatchRow], place: Path) -> Table:
+    table = Table("Video", "frames", "hotspots", "changed area", "strongest", "error", title=str(place))
+    for row in rows:
+        told = "" if row.error else f"{row.changed_area:.3g} {row.unit}²"
+        strongest = "" if row.hotspots < 1 else f"{row.strongest_strength:.3g}"
+        counts = ("", "") if row.error else (str(row.frames), str(max(row.hotspots, 0)))
+        table.add_row(Path(row.video).name, *counts, told, strongest, row.error)
     return table
 
 

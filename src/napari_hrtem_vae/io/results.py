@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
-import socket
-import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 
 from ..errors import ResultError
 from .results_probe import is_result_store
+from .run_lock import take_lock
 
+# Variables so named are needed until all bands are written.
+SCRATCH = "scratch_"
 _REMOVALS = 20
 _REMOVAL_PAUSE_S = 0.02
 
@@ -63,7 +66,8 @@ def open_result(path: str | Path) -> xr.Dataset:
     except Exception as error:
         raise ResultError(f"{path.name} is damaged ({error}); run the analysis again.") from error
     # A run that died while it cleared its scratch is finished all the same.
-    return opened.drop_vars("p", errors="ignore")
+    scratch = [name for name in opened.data_vars if str(name).startswith(SCRATCH)]
+    return opened.drop_vars(scratch)
 
 
 def check_place(path: str | Path, *, resumable: bool = True) -> None:
@@ -82,7 +86,7 @@ def check_place(path: str | Path, *, resumable: bool = True) -> None:
         The place is taken, or its folder cannot be made or written.
     """
     path = Path(path)
-    with _disk_errors(path):
+    with store_errors(path):
         if path.exists() and not (resumable and _beside(path, "journal").exists()):
             raise _taken(path)
         folder = path.parent
@@ -108,7 +112,7 @@ def save_result(dataset: xr.Dataset, path: str | Path) -> Path:
     path = Path(path)
     aside = _beside(path, "part")
     try:
-        with _disk_errors(path):
+        with store_errors(path):
             if path.exists():
                 raise _taken(path)
             _remove_folder(aside)
@@ -128,14 +132,42 @@ def _cleaned(dataset: xr.Dataset) -> xr.Dataset:
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def store_errors(path: Path, then: str = "free space or choose another folder") -> Iterator[None]:
+    """An error of the system becomes a `ResultError` that names the store and says what to do `then`."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ResultError(
-            f"The result cannot be written to {path} ({reason}); free space or choose another folder."
-        ) from error
+        raise ResultError(f"The result cannot be written to {path} ({reason}); {then}.") from error
+
+
+def write_region(path: Path, block: xr.Dataset, region: dict[str, slice]) -> None:
+    """Write a region of a store, and see it on the disk; of several processes each may write its own."""
+    block = block.drop_vars(list(block.coords))
+    # An empty chunk is written too: one that is missing is then one that was lost.
+    block.to_zarr(path, region=region, zarr_format=3, consolidated=False, write_empty_chunks=True)
+    for file in region_files(path, list(block.data_vars), region):
+        _settle(file)
+
+
+def region_files(path: Path, names: Iterable[Any], region: dict[str, slice]) -> Iterator[Path]:
+    """The files of the chunks that hold a region of some variables, whether they are there or not."""
+    for name in names:
+        array = zarr.open_array(path / str(name), mode="r", zarr_format=3)
+        dims: Sequence[Any] = getattr(array.metadata, "dimension_names", None) or ()
+        spans = [region.get(dim, slice(0, size)) for dim, size in zip(dims, array.shape, strict=True)]
+        chunks = [
+            range(span.start // each, -(-span.stop // each))
+            for span, each in zip(spans, array.chunks, strict=True)
+        ]
+        for place in itertools.product(*chunks):
+            yield path.joinpath(str(name), "c", *map(str, place))
+
+
+def _settle(file: Path) -> None:
+    """Wait until a file is on the disk: a journal must not outlive what it tells of in a power cut."""
+    with file.open("r+b") as opened:
+        os.fsync(opened.fileno())
 
 
 @dataclass
@@ -149,20 +181,28 @@ class ResultStore:
     provenance : dict
         What the result depends on; a store of another provenance is refused.
     bands : list of tuple of int
-        Rows of sites [first, last) of each band; of a resumed store, those that it was begun with.
+        What is written piece by piece: [first, last) along one axis or several; of a resumed store, those
+        that it was begun with.
     finished : set of int
         Bands that are written.
+    need : int
+        Bytes of the whole result, uncompressed.
     """
 
     path: Path
     provenance: dict[str, Any]
-    bands: list[tuple[int, int]]
+    bands: list[tuple[int, ...]]
+    need: int = 0
     finished: set[int] = field(default_factory=set)
     _locked: bool = field(default=False, init=False)
 
     @classmethod
     def create_or_resume(
-        cls, path: str | Path, template: xr.Dataset, provenance: dict[str, Any], bands: list[tuple[int, int]]
+        cls,
+        path: str | Path,
+        template: xr.Dataset,
+        provenance: dict[str, Any],
+        bands: Sequence[tuple[int, ...]],
     ) -> ResultStore:
         """Make the store, or take up one that was left unfinished by the same analysis.
 
@@ -174,15 +214,17 @@ class ResultStore:
         Raises
         ------
         ResultError
-            The place is taken by something else, another run is at work, or the disk is full.
+            The place is taken by something else or by an unfinished run of another provenance, the store
+            is damaged, another run is at work, or the disk is too small.
         """
-        store = cls(Path(path), provenance, bands)
-        with _disk_errors(store.path):
+        need = sum(array.nbytes for array in template.variables.values())
+        store = cls(Path(path), provenance, list(bands), need)
+        with store_errors(store.path):
             store.path.parent.mkdir(parents=True, exist_ok=True)
             store._lock()
             try:
                 if store.path.exists():
-                    store._resume()
+                    store._resume(template)
                 else:
                     store._create(template)
             except BaseException:
@@ -192,25 +234,32 @@ class ResultStore:
 
     def write(self, block: xr.Dataset, region: dict[str, slice]) -> None:
         """Write a region; it counts when its band is noted."""
-        with _disk_errors(self.path):
-            block.drop_vars(list(block.coords)).to_zarr(
-                self.path, region=region, zarr_format=3, consolidated=False
-            )
+        with self._full_disk():
+            write_region(self.path, block, region)
 
     def note(self, index: int) -> None:
         """Note in the journal that a band is written."""
-        with _disk_errors(self.path):
+        with self._full_disk():
             self.finished.add(index)
             self._write_journal()
 
-    def finish(self, extra: xr.Dataset, scratch: Iterable[str] = ()) -> None:
+    def check_written(self, region: dict[str, slice], names: Iterable[str]) -> None:
+        """Raise `ResultError` where a finished region lacks a part: the store was damaged since."""
+        for file in region_files(self.path, names, region):
+            if not file.is_file():
+                raise ResultError(
+                    f"{self.path} is damaged ({file.relative_to(self.path)} is missing); "
+                    "delete it and run the analysis again."
+                )
+
+    def finish(self, extra: xr.Dataset) -> None:
         """Add what is known only at the end, close the journal, and drop what served until then."""
-        with _disk_errors(self.path):
+        with self._full_disk():
             extra.to_zarr(self.path, mode="a", zarr_format=3, consolidated=False)
             # The journal goes first: with it, a store without its scratch could not be gone on with.
             _beside(self.path, "journal").unlink(missing_ok=True)
-            for name in scratch:
-                shutil.rmtree(self.path / name, ignore_errors=True)
+            for folder in self.path.glob(f"{SCRATCH}*"):
+                shutil.rmtree(folder, ignore_errors=True)
         self.release()
 
     def release(self) -> None:
@@ -220,20 +269,31 @@ class ResultStore:
             with contextlib.suppress(OSError):
                 _beside(self.path, "lock").unlink(missing_ok=True)
 
+    def _full_disk(self) -> contextlib.AbstractContextManager[None]:
+        """Errors of writing with what is needed and what becomes of what there is."""
+        left = self.need * (1 - len(self.finished) / max(len(self.bands), 1))
+        return store_errors(
+            self.path,
+            f"it may need {_gigabytes(left)} more; what is finished is kept: free space and run the same "
+            "analysis again to go on",
+        )
+
     def _create(self, template: xr.Dataset) -> None:
-        need = sum(array.nbytes for array in template.variables.values())
-        folder = self.path.parent
-        free = shutil.disk_usage(folder).free
-        if need > 2 * free:
+        free = _free_bytes(self.path.parent)
+        if self.need > free:
             raise ResultError(
-                f"The result takes up to {need / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB; "
-                "free space, choose another folder, or keep the maps alone."
+                f"The result takes up to {_gigabytes(self.need)}, and {self.path.parent} has "
+                f"{_gigabytes(free)}; free space, choose another folder, store z(t) in float16, or keep the "
+                "maps alone."
             )
         # Made aside and renamed when its journal is there: half a store would block the place.
         aside = _beside(self.path, "part")
         try:
             _remove_folder(aside)
             template.to_zarr(aside, mode="w", zarr_format=3, consolidated=False, compute=False)
+            for file in aside.rglob("*"):
+                if file.is_file():
+                    _settle(file)
             self._write_journal()
             os.replace(aside, self.path)
         except BaseException:
@@ -243,14 +303,19 @@ class ResultStore:
                     _beside(self.path, suffix).unlink(missing_ok=True)
             raise
 
-    def _resume(self) -> None:
+    def _resume(self, template: xr.Dataset) -> None:
         journal = _beside(self.path, "journal")
         try:
             entries = json.loads(journal.read_text())
             finished, provenance = {int(index) for index in entries["finished"]}, dict(entries["provenance"])
-            bands = [(int(first), int(last)) for first, last in entries["bands"]]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            bands = [tuple(int(edge) for edge in band) for band in entries["bands"]]
+        except FileNotFoundError as error:
             raise _taken(self.path) from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ResultError(
+                f"The journal {journal} of an unfinished run is damaged; delete it and {self.path.name}, and "
+                "run the analysis again."
+            ) from error
         wanted = json.loads(json.dumps(self.provenance))
         differing = sorted(key for key in wanted if provenance.get(key) != wanted[key])
         if differing:
@@ -258,11 +323,25 @@ class ResultStore:
                 f"{self.path} holds an unfinished run with another {', '.join(differing)}; "
                 "choose another name or delete it first."
             )
+        self._check_arrays(template)
         self.finished, self.bands = finished, bands
+
+    def _check_arrays(self, template: xr.Dataset) -> None:
+        """Raise `ResultError` unless the store has the arrays of the template."""
+        for name, array in template.variables.items():
+            try:
+                shape: object = zarr.open_array(self.path / str(name), mode="r").shape
+            except Exception:
+                shape = None
+            if shape != array.shape:
+                found = "is missing or damaged" if shape is None else f"has the shape {shape}"
+                raise ResultError(
+                    f"{self.path} is damaged (its {name} {found}); delete it and run the analysis again."
+                )
 
     def _lock(self) -> None:
         lock = _beside(self.path, "lock")
-        self._locked = _take(lock) or (_set_aside_stale(lock) and _take(lock))
+        self._locked = take_lock(lock)
         if not self._locked:
             raise ResultError(
                 f"Another run is writing to {self.path}; wait for it or choose another name "
@@ -273,83 +352,16 @@ class ResultStore:
         aside = _beside(self.path, "journal.part")
         entries = {"provenance": self.provenance, "bands": self.bands, "finished": sorted(self.finished)}
         aside.write_text(json.dumps(entries))
+        _settle(aside)
         os.replace(aside, _beside(self.path, "journal"))
 
 
-def _take(lock: Path) -> bool:
-    """Make the lock file; False where it is already."""
-    try:
-        file = lock.open("x")
-    except FileExistsError:
-        return False
-    try:
-        with file:
-            file.write(f"{socket.gethostname()} {os.getpid()}")
-    except OSError:
-        lock.unlink(missing_ok=True)
-        raise
-    return True
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
-def _set_aside_stale(lock: Path) -> bool:
-    """Remove the lock of a run that is no more; False where the run may be at work."""
-    try:
-        content = lock.read_text()
-        if not content:
-            # A run writes its name right after it makes the lock; one without a name died in between.
-            time.sleep(0.2)
-            content = lock.read_text()
-        if content:
-            host, process = content.split()
-            if host != socket.gethostname() or _alive(int(process)):
-                return False
-    except FileNotFoundError:
-        return True
-    except (ValueError, OverflowError):
-        return False
-    # Of several runs that find the lock stale, one alone can rename it.
-    aside = lock.with_name(f"{lock.name}.{os.getpid()}")
-    try:
-        os.replace(lock, aside)
-    except FileNotFoundError:
-        return True
-    if aside.read_text() != content:
-        # Another run took the stale lock over since it was read: this one is that run's.
-        os.replace(aside, lock)
-        return False
-    aside.unlink()
-    return True
-
-
-def _alive(process: int) -> bool:
-    """Whether a process of this machine runs."""
-    if sys.platform == "win32":
-        return _alive_on_windows(process)
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-if sys.platform == "win32":
-
-    def _alive_on_windows(process: int) -> bool:
-        # Signal 0 would end the process there.
-        import ctypes
-
-        query_limited_information, still_active, access_denied = 0x1000, 259, 5
-        system = ctypes.WinDLL("kernel32", use_last_error=True)
-        system.OpenProcess.restype = ctypes.c_void_p
-        handle = system.OpenProcess(query_limited_information, False, process)
-        if not handle:
-            return ctypes.get_last_error() == access_denied
-        code = ctypes.c_ulong()
-        told = system.GetExitCodeProcess(ctypes.c_void_p(handle), ctypes.byref(code))
-        system.CloseHandle(ctypes.c_void_p(handle))
-        return not told or code.value == still_active
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size > 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def plain_attributes(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -184,6 +184,18 @@ class Architecture:
             width = units
         return 2 * products
 
+    @property
+    def sliding_operations(self) -> int:
+        """The same for one pass over a large frame, in which windows share their work, a stride a window."""
+        assert self.encoder is not None
+        assert self.stride is not None
+        channels, products, places = 1, 0.0, float(self.stride**2)
+        for layer in self.encoder.convolutions:
+            places /= layer.stride**2
+            products += places * layer.kernel**2 * channels * layer.filters
+            channels = layer.filters
+        return round(2 * (products + 2 * channels * self.latents))
+
     def to_dict(self) -> dict[str, Any]:
         """As plain dicts, lists, numbers and strings."""
         return asdict(self)

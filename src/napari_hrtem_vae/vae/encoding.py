@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import DeviceError
+from .architecture import Architecture
+from .inference import InferenceEncoder
 from .model import Model
 
 Float = NDArray[np.float32]
 # Each thread of a CPU reads the weights once a batch: few large batches win there too.
 _BATCH = {"cpu": 256, "cuda": 8192, "mps": 2048}
-_PIXELS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 25, "mps": 1 << 23}
+# On a CPU the largest array then takes 16 MB: from 32 MB on the system takes each back and clears it anew.
+_PIXELS_AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 25, "mps": 1 << 23}
 
 
 def list_devices() -> list[str]:
@@ -44,6 +47,22 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def passes_an_axis(architecture: Architecture, step: int) -> int | None:
+    """How many passes along each axis give all sites; None where window by window is less work.
+
+    One pass gives sites at multiples of the network's stride. Of the sites at multiples of `step` it
+    holds every n-th, n such that n × step is a multiple of the stride; passes that begin at the sites in
+    between give the others.
+    """
+    stride = architecture.stride
+    if stride is None:
+        return None
+    distance = math.lcm(step, stride)
+    # Of a pass every site counts as work, and those at multiples of `distance` are kept.
+    work = (distance // stride) ** 2 * architecture.sliding_operations
+    return distance // step if work < architecture.encoder_operations else None
+
+
 @dataclass(frozen=True)
 class EncodedRows:
     """A batch that has just been encoded: rows [row, row + n) of sites of one frame."""
@@ -51,6 +70,32 @@ class EncodedRows:
     frame: int
     row: int
     mean: Float
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Rows [row, row + rows) of sites of frames [frame, frame + frames)."""
+
+    frame: int
+    frames: int
+    row: int
+    rows: int
+
+    def halves(self) -> tuple[_Job, _Job] | None:
+        """Two jobs that make up this one; None for one row of one frame."""
+        if self.frames > 1:
+            half = self.frames // 2
+            return (
+                _Job(self.frame, half, self.row, self.rows),
+                _Job(self.frame + half, self.frames - half, self.row, self.rows),
+            )
+        if self.rows > 1:
+            half = self.rows // 2
+            return (
+                _Job(self.frame, 1, self.row, half),
+                _Job(self.frame, 1, self.row + half, self.rows - half),
+            )
+        return None
 
 
 class FrameEncoder:
@@ -85,11 +130,12 @@ class FrameEncoder:
     ) -> None:
         self.step, self.device, self.scale_windows = step, device, scale_windows
         self.window, self.latents = model.card.window, model.card.latents
-        self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self.encoder = copy.deepcopy(model.encoder).to(device, self.dtype)
-        stride = model.card.architecture.stride
-        self.stride = stride or 1
-        self.one_pass = one_pass and stride is not None and step % stride == 0 and not scale_windows
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self.encoder = InferenceEncoder(model.encoder, device, dtype)
+        architecture = model.card.architecture
+        self.stride = architecture.stride or 1
+        sliding = one_pass and not scale_windows
+        self.passes = passes_an_axis(architecture, step) if sliding else None
         self.batch = _BATCH[device.type]
         self.pixels = _PIXELS_AT_ONCE[device.type]
         self.threads = torch.get_num_threads() if device.type == "cpu" else 1
@@ -98,73 +144,91 @@ class FrameEncoder:
 
     def rows(self, frames: Tensor) -> Iterator[EncodedRows]:
         """Encode all sites of frames (n, y, x) that are scaled to 0…1; yields by the batch."""
-        total, columns = ((size - self.window) // self.step + 1 for size in frames.shape[1:])
-        if self.one_pass:
-            several = max(1, (self.pixels // frames.shape[2] - self.window) // self.step + 1)
+        jobs = self._jobs(*frames.shape)
+        if self.threads == 1:
+            for job in jobs:
+                yield from self._encode(frames, job)
+        else:
+            yield from self._in_threads(frames, jobs)
+
+    def _jobs(self, frames: int, height: int, width: int) -> Iterator[_Job]:
+        """Batches of as many rows as work well together; where a frame is small, of several frames."""
+        total, columns = ((size - self.window) // self.step + 1 for size in (height, width))
+        if self.passes is not None:
+            several = max(1, (self.pixels // width - self.window) // self.step + 1)
+            if several > self.encoder.tile_rows:
+                several -= several % self.encoder.tile_rows
+            together = self.pixels // (height * width)
         else:
             several = max(1, self.batch // columns)
-        jobs = (
-            (frames[frame], frame, row, min(several, total - row))
-            for frame in range(len(frames))
-            for row in range(0, total, several)
-        )
-        if self.threads == 1:
-            yield from (self._encode(*job) for job in jobs)
-        else:
-            yield from self._in_threads(jobs)
+            together = self.batch // (total * columns)
+        for frame in range(0, frames, max(1, together)):
+            for row in range(0, total, several):
+                yield _Job(frame, min(max(1, together), frames - frame), row, min(several, total - row))
 
-    def _in_threads(self, jobs: Iterator[tuple[Tensor, int, int, int]]) -> Iterator[EncodedRows]:
+    def _in_threads(self, frames: Tensor, jobs: Iterator[_Job]) -> Iterator[EncodedRows]:
         """The same, one thread a job; results come in order, a few jobs ahead."""
-        waiting: deque[Future[EncodedRows]] = deque()
+        waiting: deque[Future[list[EncodedRows]]] = deque()
         try:
             for job in jobs:
-                waiting.append(self.pool.submit(self._encode, *job))
+                waiting.append(self.pool.submit(self._encode, frames, job))
                 if len(waiting) > 2 * self.threads:
-                    yield waiting.popleft().result()
+                    yield from waiting.popleft().result()
             while waiting:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
             # The pool's threads changed what new threads begin with.
             torch.set_num_threads(self.threads)
 
-    def _encode(self, frame: Tensor, index: int, row: int, rows: int) -> EncodedRows:
-        """Rows [row, row + rows) of sites of one frame (y, x); halves them when the device is full."""
-        top = row * self.step
-        part = frame[top : top + (rows - 1) * self.step + self.window]
+    def _encode(self, frames: Tensor, job: _Job) -> list[EncodedRows]:
+        """One job; in halves when the device is full."""
+        top = job.row * self.step
+        bottom = top + (job.rows - 1) * self.step + self.window
+        part = frames[job.frame : job.frame + job.frames, top:bottom]
         try:
             # Entered here, not around a yield: it would reach into the caller's own work.
             with torch.inference_mode():
-                mean = self._one_pass(part) if self.one_pass else self._windows(part)
-                return EncodedRows(index, row, mean.float().cpu().numpy())
+                mean = self._windows(part) if self.passes is None else self._one_pass(part, self.passes)
+                means = mean.cpu().numpy()
+            return [EncodedRows(job.frame + index, job.row, mean) for index, mean in enumerate(means)]
         except torch.OutOfMemoryError as error:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            if rows == 1 and (self.one_pass or self.batch == 1):
+            halves = job.halves()
+            if halves is None and (self.passes is not None or self.batch == 1):
                 raise DeviceError(
                     f"{self.device} has too little memory for one batch; choose the CPU."
                 ) from error
-        if rows == 1:
+        if halves is None:
             self.batch = max(1, self.batch // 2)
-            return self._encode(frame, index, row, rows)
-        halves = [self._encode(frame, index, row, rows // 2)]
-        halves.append(self._encode(frame, index, row + rows // 2, rows - rows // 2))
-        return EncodedRows(index, row, np.concatenate([half.mean for half in halves]))
+            return self._encode(frames, job)
+        return [rows for half in halves for rows in self._encode(frames, half)]
 
-    def _one_pass(self, part: Tensor) -> Tensor:
-        each = self.step // self.stride
-        return self.encoder.mean_of_frames(part[None, None].to(self.dtype))[0, ::each, ::each]
+    def _one_pass(self, part: Tensor, passes: int) -> Tensor:
+        """(n, y, x) -> (n, rows, columns, latents), a pass for each place that windows begin at."""
+        each = passes * self.step // self.stride
+        rows, columns = ((size - self.window) // self.step + 1 for size in part.shape[1:])
+        out = part.new_empty(len(part), rows, columns, self.latents)
+        for y in range(min(passes, rows)):
+            for x in range(min(passes, columns)):
+                target = out[:, y::passes, x::passes]
+                found = self.encoder.mean_of_frames(part[:, y * self.step :, x * self.step :])
+                # A network that does not see its window's last pixels finds one more site at the edge.
+                target[:] = found[:, ::each, ::each][:, : target.shape[1], : target.shape[2]]
+        return out
 
     def _windows(self, part: Tensor) -> Tensor:
-        views = part.unfold(0, self.window, self.step).unfold(1, self.window, self.step)
-        rows, columns = views.shape[:2]
+        """(n, y, x) -> (n, rows, columns, latents)."""
+        views = part.unfold(1, self.window, self.step).unfold(2, self.window, self.step)
+        frames, rows, columns = views.shape[:3]
         # A row longer than a batch is cut into equal parts.
         means = [
-            self.encoder.mean(self._scaled(some.reshape(-1, 1, self.window, self.window)).to(self.dtype))
-            for some in torch.tensor_split(views, -(-columns // self.batch), dim=1)
+            self.encoder.mean(self._scaled(some.reshape(-1, 1, self.window, self.window)))
+            for some in torch.tensor_split(views, -(-columns // self.batch), dim=2)
         ]
-        return torch.cat([mean.view(rows, -1, self.latents) for mean in means], dim=1)
+        return torch.cat([mean.view(frames, rows, -1, self.latents) for mean in means], dim=2)
 
     def _scaled(self, windows: Tensor) -> Tensor:
         if not self.scale_windows:

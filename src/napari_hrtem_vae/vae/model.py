@@ -34,10 +34,15 @@ class Model:
         Its layers, built from `card.architecture`.
     checksum : str
         Of the file it came from; empty for one not saved.
+    path : Path, optional
+        That file.
     """
 
-    def __init__(self, card: ModelCard, network: Network, checksum: str = "") -> None:
+    def __init__(
+        self, card: ModelCard, network: Network, checksum: str = "", path: Path | None = None
+    ) -> None:
         self.card = card
+        self.path = path
         self.network = network.eval().requires_grad_(False)
         self._checksum = checksum
 
@@ -217,7 +222,7 @@ def load_model(name_or_path: str | Path) -> Model:
     network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
     if not all(torch.isfinite(tensor).all() for tensor in network.parameters()):
         raise ModelFileError(f"{path.name} holds weights that are no numbers; train the model again.")
-    return Model(card, network, checksum=_checksum(path))
+    return Model(card, network, checksum=_checksum(path), path=path)
 
 
 def _checksum(path: Path) -> str:

@@ -92,11 +92,6 @@ class Encoder(nn.Module):
         out: Tensor = self.to_mean(self.features(windows))
         return out
 
-    def mean_of_frames(self, frames: Tensor) -> Tensor:
-        """Frames (n, 1, h, w) -> means (n, sites y, sites x, latents) in one pass; unpadded networks only."""
-        out: Tensor = self.to_mean(self.convolutions(frames).permute(0, 2, 3, 1))
-        return out
-
 
 class Decoder(nn.Module):
     """Latents (n, latents) to logits of windows (n, 1, w, w)."""

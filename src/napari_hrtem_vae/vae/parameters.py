@@ -11,6 +11,7 @@ OUTLIER_RULES = ("robust", "published", "off")
 DRIFT_RULES = ("off", "rigid")
 SCALINGS = ("model", "window", "video")
 PRECISIONS = ("float32", "bfloat16")
+FIELD_TYPES = ("float32", "float16")
 
 
 def _described(default: Any, label: str, tooltip: str, **limits: Any) -> Any:
@@ -81,6 +82,12 @@ class AnalyzeParameters:
     keep_field: bool = _described(
         True, "Keep z(t)", "Keep the latent field (needed to plot z against time), not the maps alone."
     )
+    field_type: str = _described(
+        "float32",
+        "Store z(t) as",
+        "float16 halves what z takes on the disk, and keeps three digits of it; maps are made before.",
+        choices=FIELD_TYPES,
+    )
 
     def __post_init__(self) -> None:
         if not (isinstance(self.step, int) and 1 <= self.step <= 4096):
@@ -90,6 +97,7 @@ class AnalyzeParameters:
             ("drift", DRIFT_RULES),
             ("scaling", SCALINGS),
             ("precision", PRECISIONS),
+            ("field_type", FIELD_TYPES),
         ):
             if getattr(self, name) not in allowed:
                 raise ParameterError(f"{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}.")

@@ -16,7 +16,7 @@ from ..progress import Progress, Steps
 from ..video.geometry import SiteGrid
 from ..video.outliers import GreyLevels, bright_share, clip_published, grey_levels, replace_outliers
 from ..video.reading import CHUNK_BYTES, read_ahead, read_frames
-from ..video.resampling import axis_operator, gaussian_taps, input_range, mirrored
+from ..video.resampling import axis_operator, input_range, smoothing_operator
 from ..video.scaling import grey_range
 from .card import ModelCard
 from .parameters import AnalyzeParameters
@@ -26,7 +26,8 @@ _SAMPLE_FRAMES = 8
 _BRIGHT_SHARE = 0.01
 _STRONGEST_FLICKER = 2.0
 _NOTHING_TO_SEE = "Every frame is constant or holds NaN; choose a video with a picture in it."
-_OPERATOR_BLOCK = 128
+# Wider blocks multiply by more zeros, narrower ones are too small for a matrix product.
+_OPERATOR_BLOCK = 32
 
 
 class BandedOperator:
@@ -67,43 +68,6 @@ class BandedOperator:
         return out
 
 
-class AxisSmoothing:
-    """Gaussian smoothing along one axis of frames (n, y, x) as a sum of shifted copies.
-
-    Equals `smoothing_operator`, and is several times faster: nothing is multiplied by zero.
-
-    Parameters
-    ----------
-    sigma_px : float
-    axis : int
-        1 or 2.
-    size : int
-        Pixels of the video along the axis, at whose ends it is mirrored.
-    start, stop : int
-        Pixels that are wanted.
-    device : torch.device
-    """
-
-    def __init__(
-        self, sigma_px: float, axis: int, size: int, start: int, stop: int, device: torch.device
-    ) -> None:
-        self.axis, self.size = axis, stop - start
-        self.taps = gaussian_taps(sigma_px)
-        radius = len(self.taps) // 2
-        wanted = mirrored(np.arange(start - radius, stop + radius), size)
-        self.source = int(wanted.min()), int(wanted.max()) + 1
-        # Inside the frame nothing is mirrored, and nothing need be copied.
-        inside = self.source[1] - self.source[0] == len(wanted)
-        self.index = None if inside else torch.from_numpy(wanted - self.source[0]).to(device)
-
-    def __call__(self, frames: Tensor) -> Tensor:
-        padded = frames if self.index is None else frames.index_select(self.axis, self.index)
-        out = padded.narrow(self.axis, 0, self.size) * float(self.taps[0])
-        for shift, tap in enumerate(self.taps[1:], 1):
-            out.add_(padded.narrow(self.axis, shift, self.size), alpha=float(tap))
-        return out
-
-
 @dataclass(frozen=True)
 class FrameStatistics:
     """What is known of each whole frame, whichever rows of it are looked at.
@@ -131,11 +95,16 @@ class FrameStatistics:
 
 def frame_statistics(frames: Float, levels: GreyLevels) -> FrameStatistics:
     """Statistics of frames (n, y, x)."""
-    flat = frames.reshape(len(frames), -1)
+    deviation = np.empty(len(frames), np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
-        mean = flat.mean(1, dtype=np.float64).astype(np.float32)
-        deviation = flat.std(1, dtype=np.float64).astype(np.float32)
-    usable = np.isfinite(deviation) & (deviation > 0)
+        # Row by row in float32, over the rows in float64: as precise, and a third of the time.
+        mean = frames.mean(2).mean(1, dtype=np.float64).astype(np.float32)
+        for index, frame in enumerate(frames):
+            from_mean = frame - mean[index]
+            squares = np.einsum("yx,yx->y", from_mean, from_mean)
+            deviation[index] = np.sqrt(squares.mean(dtype=np.float64) / frame.shape[1])
+    # A constant's mean may be rounded away from it.
+    usable = np.isfinite(deviation) & (frames.min((1, 2)) < frames.max((1, 2)))
     return FrameStatistics(mean, deviation, usable, bright_share(frames, levels) > _BRIGHT_SHARE)
 
 
@@ -208,18 +177,16 @@ class Band:
         self.preprocessing = preprocessing
         self.device = device
         grid, sigma = preprocessing.grid, preprocessing.smoothing_px
-        self.axes: list[AxisSmoothing | BandedOperator] = []
+        operators: list[sparse.csr_array] = []
         if grid.zoom != 1:
             operators = [axis_operator(size, grid.zoom, sigma) for size in grid.frame]
-            self.axes = [
-                BandedOperator(operators[0], 1, start, stop, device),
-                BandedOperator(operators[1], 2, 0, grid.enlarged[1], device),
-            ]
         elif sigma > 0:
-            self.axes = [
-                AxisSmoothing(sigma, 1, grid.frame[0], start, stop, device),
-                AxisSmoothing(sigma, 2, grid.frame[1], 0, grid.frame[1], device),
-            ]
+            operators = [smoothing_operator(size, sigma) for size in grid.frame]
+        ranges = (start, stop), (0, grid.enlarged[1])
+        self.axes = [
+            BandedOperator(operator, axis, *wanted, device)
+            for axis, (operator, wanted) in enumerate(zip(operators, ranges, strict=False), 1)
+        ]
         low, high = self.axes[0].source if self.axes else (start, stop)
         # Two rows more on each side, so that an outlier at the border sees its neighbours.
         self.rows = slice(max(low - 2, 0), min(high + 2, grid.frame[0]))
@@ -239,15 +206,16 @@ class Band:
         elif p.outliers == "published":
             frames = clip_published(frames, statistics.mean, statistics.deviation)
         x = torch.from_numpy(frames[:, self._inner]).to(self.device)
+        low, high = (0.0, 1.0) if p.grey is None else p.grey
+        gain = np.full(len(frames), 1 / (high - low), np.float32)
         if p.beam is not None:
-            gain = np.where(statistics.usable, p.beam / statistics.mean, 1).astype(np.float32)
-            x = x * torch.from_numpy(gain)[:, None, None].to(self.device)
+            gain *= np.where(statistics.usable, p.beam / statistics.mean, 1)
+        x.mul_(torch.from_numpy(gain)[:, None, None].to(self.device))
         # Rows are cut to the band before columns are mixed: the cheaper order.
         for axis in self.axes:
             x = axis(x)
         if p.grey is not None:
-            low, high = p.grey
-            x = x.sub(low).mul_(1 / (high - low)).clamp_(0, 1)
+            x.sub_(low / (high - low)).clamp_(0, 1)
         return x
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ..errors import ResultError
 from ..io.export import save_map_tiff, save_table_csv
+from .hotspots import READ_OUTS
 
 _MAPS_SHOWN = 16
 _HOTSPOTS_SHOWN = 6
@@ -46,15 +49,52 @@ def write_report(result: xr.Dataset, folder: str | Path) -> list[Path]:
             save_map_tiff(folder / f"{name}.tif", values, pixel_nm)
             written.append(folder / f"{name}.tif")
         _maps_figure(result, order).savefig(folder / "maps.png", dpi=150)
-        columns = {
-            f"{name} ({result[f'hotspot_{name}'].attrs.get('units', '1')})": result[f"hotspot_{name}"].values
-            for name in ("y", "x", "area", "strength")
-        }
-        save_table_csv(folder / "hotspots.csv", columns)
+        save_table_csv(folder / "hotspots.csv", hotspot_columns(result))
         written += [folder / "maps.png", folder / "hotspots.csv"]
         if "z" in result and len(result["hotspot_y"]):
             written += _write_traces(result, folder, int(order[0]))
     return written
+
+
+def hotspot_columns(result: xr.Dataset) -> dict[str, NDArray[Any]]:
+    """Columns of a table of hotspots, units in their names; kinds as words."""
+    columns: dict[str, NDArray[Any]] = {}
+    for name in ("y", "x", "area", "strength", "kind", "kind_confidence", *_read_outs(result)):
+        if (key := f"hotspot_{name}") not in result:
+            continue
+        values, attrs = result[key].values, result[key].attrs
+        if name == "kind":
+            columns["kind"] = np.array(attrs["names"])[values]
+        else:
+            columns[f"{name} ({attrs.get('units', '1')})"] = values
+    return columns
+
+
+def hotspot_records(result: xr.Dataset) -> list[dict[str, Any]]:
+    """Hotspots as JSON can hold them: y, x, area, unit, strength, and where told kind and read-outs."""
+    if "hotspot_y" not in result:
+        return []
+    unit = str(result["y"].attrs.get("units", "px"))
+    records = []
+    for spot in range(result.sizes["hotspot"]):
+        record: dict[str, Any] = {
+            name: float(result[f"hotspot_{name}"][spot]) for name in ("y", "x", "area", "strength")
+        }
+        record["unit"] = unit
+        if "hotspot_kind" in result:
+            record["kind"] = result["hotspot_kind"].attrs["names"][int(result["hotspot_kind"][spot])]
+            record["kind_confidence"] = round(float(result["hotspot_kind_confidence"][spot]), 3)
+            for name in _read_outs(result):
+                value = float(result[f"hotspot_{name}"][spot])
+                if np.isfinite(value):
+                    record[name] = round(value, 4)
+        records.append(record)
+    return records
+
+
+def _read_outs(result: xr.Dataset) -> list[str]:
+    """Names of the read-outs that a result has, each with its error."""
+    return [f"{name}{end}" for name in READ_OUTS for end in ("", "_error") if f"hotspot_{name}" in result]
 
 
 def _maps_figure(result: xr.Dataset, order: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Figure:

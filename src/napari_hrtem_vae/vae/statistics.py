@@ -13,6 +13,7 @@ from scipy import special, stats
 
 from ..errors import VideoShapeError
 from ..progress import Progress, Steps, run
+from .evidence import FEWEST_FRAMES, SITE_CHANGES, SITES_PER_WINDOW, change_p, site_changes_steps
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -23,6 +24,8 @@ _FEWEST_FRAMES = 4
 # Below this p a float64 tail is no longer told from 0.
 _SMALLEST_P = 1e-300
 MAP_NAMES = ("variance", "spearman", "time_correlated_variance", "significance")
+# Sites of one false-discovery rate are told apart by this share of what speaks for each alone.
+_OWN_SHARE = 1e-3
 
 
 def rank_statistics(series: Float, per_site: int = 1) -> tuple[Float, Float, Double]:
@@ -133,13 +136,12 @@ def false_discovery_rate(p: Double) -> Double:
     """Benjamini-Hochberg adjusted p of all finite entries together; NaN stays NaN."""
     q = np.full(p.shape, np.nan)
     finite = np.isfinite(p)
-    values = p[finite]
-    order = np.argsort(values)
-    adjusted = values[order] * len(values) / np.arange(1, len(values) + 1)
-    adjusted = np.minimum.accumulate(adjusted[::-1])[::-1]
-    out = np.empty_like(values)
-    out[order] = np.minimum(adjusted, 1)
-    q[finite] = out
+    ordered = np.sort(p[finite])
+    adjusted = ordered * len(ordered)
+    adjusted /= np.arange(1, len(ordered) + 1)
+    np.minimum(np.minimum.accumulate(adjusted[::-1])[::-1], 1, out=adjusted)
+    # Of equal p the first in order has the smallest q, as all of them should.
+    q[finite] = adjusted[np.searchsorted(ordered, p[finite])]
     return q
 
 
@@ -197,6 +199,22 @@ def raw_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
     return {name: _placed(values, sites, shape) for name, values in maps.items()}, _placed(p, sites, shape)
 
 
+def site_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
+    """The same as `raw_maps_steps`, and the `SITE_CHANGES` that `change` needs of all sites together.
+
+    Parameters
+    ----------
+    field : ndarray (frames, y, x, latent)
+        As `raw_maps_steps` takes it. Of too few frames `SITE_CHANGES` are NaN.
+    """
+    maps, p = yield from raw_maps_steps(field)
+    usable, _ = _told(field)
+    if usable.sum() < FEWEST_FRAMES:
+        return maps | {name: np.full(field.shape[1:], np.nan, np.float32) for name in SITE_CHANGES}, p
+    changes = yield from site_changes_steps(field if usable.all() else field[usable])
+    return maps | changes, p
+
+
 def _placed(values: NDArray[Number], sites: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[Number]:
     """Values of the sites that are told, at their places; NaN elsewhere."""
     if sites.all():
@@ -206,55 +224,36 @@ def _placed(values: NDArray[Number], sites: NDArray[np.bool_], shape: tuple[int,
     return out
 
 
-def map_dynamics(field: xr.DataArray, *, active: NDArray[np.bool_] | None = None) -> xr.Dataset:
-    """Maps of what happens where, from a latent field.
-
-    Parameters
-    ----------
-    field : DataArray (time, y, x, latent)
-        Latents over time and sites.
-    active : ndarray (latent,), bool, optional
-        Latents that count as evidence in `change`; all by default.
-
-    Returns
-    -------
-    Dataset
-        Over (y, x, latent): `variance` (population variance over time), `spearman` (ρ of the latent
-        against time; NaN where it is constant), `time_correlated_variance` (ρ · variance)²,
-        `significance` (−log10 of the false-discovery rate, over all sites and latents). Over (y, x):
-        `change`, the evidence over all latents that anything changed here (−log10 of the
-        false-discovery rate over sites).
-
-    Raises
-    ------
-    VideoShapeError
-        Other dims, or fewer than two usable frames.
-
-    References
-    ----------
-    Wang et al. 2023, Fig. 4 and Methods (time-correlated variance).
-    """
-    if tuple(field.dims) != ("time", "y", "x", "latent"):
-        raise VideoShapeError(
-            f"The field has the axes {field.dims}; give (time, y, x, latent) as encode returns it."
-        )
-    maps, p = run(raw_maps_steps(np.asarray(field.values, np.float32)))
-    coords = {name: field.coords[name] for name in ("y", "x", "latent") if name in field.coords}
-    return maps_dataset(maps, p, coords, active)
-
-
 def maps_dataset(
     maps: dict[str, Float],
     p: Double,
     coords: dict[str, xr.DataArray],
     active: NDArray[np.bool_] | None = None,
+    sites_per_window: float = SITES_PER_WINDOW,
 ) -> xr.Dataset:
-    """Label maps, and add what needs all sites together: significance and change."""
-    counted = p if active is None or not active.any() else p[..., active]
-    labelled = {name: (("y", "x", "latent"), values) for name, values in maps.items()}
+    """Label maps, and add what needs all sites together: significance and change.
+
+    Parameters
+    ----------
+    maps : dict of ndarray (y, x, latent)
+        Of `raw_maps_steps`, or of `site_maps_steps`, without which `change` knows nothing of still sites.
+    p : ndarray (y, x, latent)
+        Of ρ.
+    coords : dict of DataArray
+        y, x and latent.
+    active, sites_per_window
+        See `dynamics.map_dynamics`.
+    """
+    labelled = {name: (("y", "x", "latent"), values) for name, values in maps.items() if name in MAP_NAMES}
     dataset = xr.Dataset(labelled, coords=coords)
     dataset["significance"] = (("y", "x", "latent"), evidence(p))
-    dataset["change"] = (("y", "x"), evidence(combined_p(counted)))
+    changes = {name: maps[name] for name in SITE_CHANGES if name in maps}
+    of_site = change_p(changes, active, sites_per_window) if changes else None
+    if of_site is None:
+        of_site = combined_p(p if active is None or not active.any() else p[..., active])
+    dataset["change_p"] = (("y", "x"), of_site)
+    own = -np.log10(np.maximum(of_site, _SMALLEST_P)).astype(np.float32)
+    dataset["change"] = (("y", "x"), evidence(of_site) + np.float32(_OWN_SHARE) * own)
     for name, meaning in _MEANINGS.items():
         dataset[name].attrs.update(long_name=meaning, units="1")
     return dataset
@@ -265,5 +264,6 @@ _MEANINGS = {
     "spearman": "Spearman's ρ of the latent against time",
     "time_correlated_variance": "time-correlated variance (ρ · variance)²",
     "significance": "−log10 of the false-discovery rate of ρ over sites and latents",
+    "change_p": "probability of as much change where nothing happens",
     "change": "−log10 of the false-discovery rate that anything changed here",
 }

@@ -1,33 +1,32 @@
-"""One walk through a video: bands of rows over all frames, read, prepared and encoded."""
+"""One walk through a video: tiles of sites over all frames, read, prepared and encoded."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ParameterError, ResultError, VideoShapeError
+from ..errors import ParameterError, ResultError, VideoFileError, VideoShapeError
 from ..io.memory import memory_budget
 from ..progress import Progress, Steps
 from ..video.drift import DriftParameters, check_told, estimate_drift_steps
 from ..video.geometry import SiteGrid, check_video, choose_zoom
 from ..video.reading import CHUNK_BYTES, as_read, read_ahead
 from ..video.shift import apply_shifts, common_area, shift_array
+from ..video.unreadable import blank_frames, find_unreadable_steps
 from .card import ModelCard
 from .encoding import FrameEncoder, choose_device
 from .model import Model
 from .parameters import AnalyzeParameters
 from .preprocessing import FrameStatistics, Preprocessing, prepare_steps
+from .tiles import Tile, WalkSize, plan_tiles
 
 Float = NDArray[np.float32]
-# Several bands let a map fill in while the rest is computed.
-_MOST_BANDS = 6
-_ROWS_OF_A_BAND = 24
 # Beyond this a pixel size is a slip (pm for nm), or of a video without atomic columns.
 _LARGEST_ZOOM = 12.0
 _MOST_PIXELS = 1 << 29
@@ -90,47 +89,104 @@ class DriftTaken:
     seen: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class WalkPlan:
+    """What was found out about a video before the walk: the same for every process that takes part.
+
+    Parameters
+    ----------
+    size : WalkSize
+    tiles : tuple of Tile
+        They cover all sites once.
+    preprocessing : Preprocessing
+    statistics : FrameStatistics
+    unreadable : ndarray (frames,), bool
+        Frames that cannot be read, and are blank.
+    drift : DriftTaken, optional
+    """
+
+    size: WalkSize
+    tiles: tuple[Tile, ...]
+    preprocessing: Preprocessing
+    statistics: FrameStatistics
+    unreadable: NDArray[np.bool_]
+    drift: DriftTaken | None = None
+
+    @property
+    def grid(self) -> SiteGrid:
+        """Where the sites lie."""
+        return self.size.grid
+
+    @property
+    def left_out(self) -> NDArray[np.bool_]:
+        """Frames without z: unreadable, constant, or not all numbers."""
+        return ~self.statistics.usable
+
+    def prepared(self, video: xr.DataArray) -> xr.DataArray:
+        """A video as the walk reads it: blank where it cannot be read, without its drift; lazy."""
+        if self.unreadable.any():
+            video = blank_frames(video, self.unreadable)
+        return video if self.drift is None else _without_drift(video, self.drift)
+
+    def notices(self, video: xr.DataArray) -> list[str]:
+        """Sentences for the user: the video's own, and what was done to it."""
+        notices = [str(notice) for notice in video.attrs.get("notices", [])]
+        if self.grid.zoom != 1:
+            change = "enlarged" if self.grid.zoom > 1 else "reduced"
+            notices.append(f"Frames were {change} to {self.grid.zoom:.4g} times their size for the model.")
+        if self.unreadable.any():
+            notices.append(f"{_listed(self.unreadable)} cannot be read and were left out.")
+        blank = self.left_out & ~self.unreadable
+        if self.drift is not None:
+            notices.append(_drift_notice(self.drift))
+            blank &= self.drift.shifts["reliable"].values
+        if blank.any():
+            notices.append(f"{_listed(blank)} are constant or hold NaN and were left out.")
+        if self.size.frames < 2:
+            notices.append("The video has one frame, so no time axis and no maps; z of the still is given.")
+        return notices
+
+
+def _listed(frames: NDArray[np.bool_]) -> str:
+    numbers = np.flatnonzero(frames)
+    listed = ", ".join(str(number) for number in numbers[:10]) + (" …" if numbers.size > 10 else "")
+    return f"{numbers.size} frame(s) ({listed})"
+
+
 @dataclass
 class Walk:
-    """One walk through a video: its bands, encoder, and how far it has come."""
+    """One walk through a video: what is read, what encodes it, and how far it has come."""
 
     video: xr.DataArray
-    grid: SiteGrid
     encoder: FrameEncoder
-    preprocessing: Preprocessing
-    bands: list[tuple[int, int]]
-    statistics: FrameStatistics
-    budget: int
+    plan: WalkPlan
     done: int = 0
-    dims: tuple[str, ...] = ("time", "y", "x", "latent")
-    drift: DriftTaken | None = None
 
     @property
     def total(self) -> int:
         """Sites × frames."""
-        return len(self.video) * self.grid.shape[0] * self.grid.shape[1]
+        return self.plan.size.frames * math.prod(self.plan.grid.shape)
 
     def progress(self, message: str = "Encoding", finished: xr.Dataset | None = None) -> Progress:
         """How far the walk has come."""
         return Progress(self.done, self.total, message, finished)
 
-    def skip(self, index: int) -> None:
-        """Count a band as done that a run before has written."""
-        first, last = self.bands[index]
-        self.done += len(self.video) * (last - first) * self.grid.shape[1]
+    def count_done(self, tile: Tile) -> None:
+        """Count a tile as done that another run or process has written."""
+        self.done += self.plan.size.frames * math.prod(tile.shape)
 
-    def encode_band_steps(self, index: int, out: Float) -> Iterator[Progress]:
-        """Encode a band of all frames into `out` (frames, rows, x, latent); unusable frames become NaN."""
-        band = self.preprocessing.band(*self.bands[index], self.encoder.device)
-        frame_bytes = (
-            4 * (band.rows.stop - band.rows.start) * self.grid.frame[1] * max(1.0, self.grid.zoom) ** 2
-        )
-        count = max(1, int(min(CHUNK_BYTES, self.budget // 16) / frame_bytes))
+    def encode_tile_steps(self, tile: Tile, out: Float) -> Iterator[Progress]:
+        """Encode a tile of all frames into `out` (frames, rows, columns, latent); left-out frames are NaN."""
+        plan, grid = self.plan, self.plan.grid
+        band = plan.preprocessing.band(tile.first_row, tile.last_row, self.encoder.device)
+        left = tile.first_column * grid.step
+        right = (tile.last_column - 1) * grid.step + grid.window
 
         def prepare(start: int, frames: Float) -> Tensor:
-            return band(frames, self.statistics.of(slice(start, start + len(frames))))
+            prepared = band(frames, plan.statistics.of(slice(start, start + len(frames))))
+            return prepared if tile.shape[1] == grid.shape[1] else prepared[..., left:right].contiguous()
 
-        for chunk in read_ahead(self.video, count, band.rows, prepare):
+        for chunk in read_ahead(self.video, plan.size.frames_at_once(*tile.shape), band.rows, prepare):
             if chunk is None:
                 yield self.progress("Reading")
                 continue
@@ -139,45 +195,113 @@ class Walk:
                 out[start + rows.frame, rows.row : rows.row + len(rows.mean)] = rows.mean
                 self.done += rows.mean.shape[0] * rows.mean.shape[1]
                 yield self.progress()
-        out[~self.statistics.usable] = np.nan
-        if self.drift is not None:
-            out[:, ~self.drift.seen[slice(*self.bands[index])]] = np.nan
-
-    def check_field_fits(self) -> None:
-        """Raise `ResultError` when the latent field is larger than the memory allowed."""
-        need = self.total * self.encoder.latents * 4
-        if need > self.budget:
-            raise ResultError(
-                f"z(t) of this video takes {need / 1e9:.1f} GB, more than {self.budget / 1e9:.1f} GB; "
-                "give a place to store it, a coarser step, or keep the maps alone."
-            )
-
-    def notices(self) -> list[str]:
-        """Sentences for the user: the video's own, and what was done to it."""
-        notices = [str(notice) for notice in self.video.attrs.get("notices", [])]
-        if self.grid.zoom != 1:
-            change = "enlarged" if self.grid.zoom > 1 else "reduced"
-            notices.append(f"Frames were {change} to {self.grid.zoom:.4g} times their size for the model.")
-        bad = np.flatnonzero(~self.statistics.usable)
-        if self.drift is not None:
-            notices.append(_drift_notice(self.drift))
-            bad = np.flatnonzero(~self.statistics.usable & self.drift.shifts["reliable"].values)
-        if bad.size:
-            listed = ", ".join(str(frame) for frame in bad[:10])
-            more = " …" if bad.size > 10 else ""
-            notices.append(f"{bad.size} frame(s) are constant or hold NaN and were left out: {listed}{more}.")
-        if len(self.video) < 2:
-            notices.append("The video has one frame, so no time axis and no maps; z of the still is given.")
-        return notices
+        out[plan.left_out] = np.nan
+        if plan.drift is not None:
+            out[:, ~plan.drift.seen[tile.rows, tile.columns]] = np.nan
 
 
 def plan_steps(
-    video: xr.DataArray, model: Model, parameters: AnalyzeParameters, one_pass: bool
+    video: xr.DataArray,
+    model: Model,
+    parameters: AnalyzeParameters,
+    one_pass: bool,
+    *,
+    stored: bool = False,
+    workers: int = 1,
+    sharing: int = 1,
 ) -> Steps[Walk]:
-    """Look at the video once, and plan the walk: bands that fit the memory, encoder, preprocessing."""
+    """Look at the video once, and plan the walk: tiles that fit the memory, encoder, preprocessing.
+
+    Parameters
+    ----------
+    video : DataArray (time, y, x)
+    model : Model
+    parameters : AnalyzeParameters
+    one_pass : bool
+        See `FrameEncoder`.
+    stored : bool
+        Results go to a store as they come: neither z nor maps of all sites are kept in memory.
+    workers : int
+        Processes that share the tiles.
+    sharing : int
+        Processes that share the memory allowed.
+
+    Raises
+    ------
+    VideoShapeError, VideoFileError, ModelPartError, DeviceError
+    ParameterError
+        The memory is too small, or the pixel size a slip.
+    ResultError
+        z is to be kept in memory and does not fit.
+    """
     grid = site_grid(video, model.card, parameters)
+    budget = memory_budget(parameters.memory_gb) // sharing
+    keep = parameters.keep_field or len(video) < 2
+    size = WalkSize(
+        grid,
+        len(video),
+        model.card.latents,
+        field_in_memory=keep and not stored,
+        maps_in_memory=not stored,
+    )
+    _check_memory(size, budget)
+    encoder = make_encoder(model, parameters, one_pass=one_pass)
+    unreadable = np.zeros(len(video), bool)
+    look = _Look(size, budget, workers, encoder, model.card, parameters)
+    try:
+        return (yield from look.steps(video, unreadable))
+    except VideoFileError:
+        unreadable = yield from find_unreadable_steps(video)
+    return (yield from look.steps(video, unreadable))
+
+
+def _check_memory(size: WalkSize, budget: int) -> None:
+    """Raise before any work when the memory is too small."""
+    without_field = replace(size, field_in_memory=False, copies=2)
+    plan_tiles(without_field, budget)
+    need = replace(size, copies=2).need(1, 1)
+    if need > budget:
+        raise ResultError(
+            f"z(t) of this video and its maps take {need / 1e9:.3g} GB, more than {budget / 1e9:.3g} GB; "
+            "give a place to store it, a coarser step, or keep the maps alone."
+        )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How a video is looked at before its walk is planned."""
+
+    size: WalkSize
+    budget: int
+    workers: int
+    encoder: FrameEncoder
+    card: ModelCard
+    parameters: AnalyzeParameters
+
+    def steps(self, video: xr.DataArray, unreadable: NDArray[np.bool_]) -> Steps[Walk]:
+        """Look at the video, and plan."""
+        grid, size, budget, drift = self.size.grid, self.size, self.budget, None
+        if unreadable.any():
+            video = blank_frames(video, unreadable)
+        if self.parameters.drift == "rigid" and len(video) > 1:
+            drift = yield from _drift_steps(video, grid, _margin_px(grid, self.card))
+            video = _without_drift(video, drift)
+        loaded = 4 * video.size
+        if self.workers == 1 and loaded + max(loaded, replace(size, copies=2).need(1, 1)) <= budget:
+            video = yield from _load_steps(video)
+            budget -= loaded
+        preprocessing, statistics = yield from prepare_steps(video, self.card, self.parameters, grid)
+        if drift is not None or not statistics.usable.all():
+            size = replace(size, copies=2)
+        tiles = tuple(plan_tiles(size, budget, self.workers))
+        plan = WalkPlan(size, tiles, preprocessing, statistics, unreadable, drift)
+        return Walk(video, self.encoder, plan)
+
+
+def make_encoder(model: Model, parameters: AnalyzeParameters, *, one_pass: bool = True) -> FrameEncoder:
+    """The encoder as the parameters have it."""
     scaling = model.card.scaling if parameters.scaling == "model" else parameters.scaling
-    encoder = FrameEncoder(
+    return FrameEncoder(
         model,
         step=parameters.step,
         device=choose_device(parameters.device),
@@ -185,17 +309,6 @@ def plan_steps(
         scale_windows=scaling == "window",
         one_pass=one_pass,
     )
-    budget = memory_budget(parameters.memory_gb)
-    drift = None
-    if parameters.drift == "rigid" and len(video) > 1:
-        drift = yield from _drift_steps(video, grid, _margin_px(grid, model.card))
-        # Pixels that leave come in on the other side: no site that counts sees them, and grey levels stay.
-        video = apply_shifts(video, drift.shifts, "whole", border="wrap")
-    if 4 * video.size <= budget // 2:
-        video = yield from _load_steps(video)
-    preprocessing, statistics = yield from prepare_steps(video, model.card, parameters, grid)
-    bands = _bands(grid, len(video), model.card.latents, budget)
-    return Walk(video, grid, encoder, preprocessing, bands, statistics, budget, drift=drift)
 
 
 def _margin_px(grid: SiteGrid, card: ModelCard) -> int:
@@ -218,6 +331,11 @@ def _drift_steps(video: xr.DataArray, grid: SiteGrid, margin_px: int) -> Steps[D
             "The specimen drifts so far that no window stays in view; analyse fewer frames at a time."
         )
     return DriftTaken(shifts, seen)
+
+
+def _without_drift(video: xr.DataArray, drift: DriftTaken) -> xr.DataArray:
+    # Pixels that leave come in on the other side: no site that counts sees them, and grey levels stay.
+    return apply_shifts(video, drift.shifts, "whole", border="wrap")
 
 
 def _drift_notice(drift: DriftTaken) -> str:
@@ -244,19 +362,3 @@ def _load_steps(video: xr.DataArray) -> Steps[xr.DataArray]:
             frames[chunk[0] : chunk[0] + len(chunk[1])] = chunk[1]
             done += len(chunk[1])
     return video.copy(data=frames)
-
-
-def _bands(grid: SiteGrid, frames: int, latents: int, budget: int) -> list[tuple[int, int]]:
-    """Rows of sites [first, last) whose latent field takes a quarter of the budget at most."""
-    rows, columns = grid.shape
-    row_bytes = frames * columns * latents * 4
-    if row_bytes > budget // 2:
-        raise ParameterError(
-            f"The memory of {budget / 1e9:.3g} GB is too small for one row of sites; "
-            f"give {row_bytes * 2.1 / 1e9:.3g} GB or more."
-        )
-    fitting = max(1, budget // 4 // row_bytes)
-    # Neighbouring bands read and encode a window's height twice: a few tall ones cost less.
-    bands = min(max(rows // _ROWS_OF_A_BAND, 2), _MOST_BANDS)
-    each = min(fitting, -(-rows // bands))
-    return [(first, min(first + each, rows)) for first in range(0, rows, each)]

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QFrame, QMainWindow, QScro
 
 from .hotspots_table import HotspotsPanel
 from .layers import KINDS
+from .live import LivePanel
 from .map_layer import MapLayer
 from .maps_panel import MapsPanel
 from .model_panel import ModelPanel
@@ -51,6 +52,7 @@ class AnalyzeWidget(QWidget):
         self.sheet: ContactSheet | None = None
         self._sheet_latents: list[int] = []
         self.video = VideoPanel(napari_viewer, self.store)
+        self.live = LivePanel(napari_viewer, self.store)
         self.model = ModelPanel(self.store)
         self.run = RunPanel(self.store)
         self.maps = MapsPanel(napari_viewer, self.store)
@@ -64,6 +66,7 @@ class AnalyzeWidget(QWidget):
             self.view,
             self.saver,
             self.run,
+            self.live,
             self.model,
             self.timeline,
             self.map_layer,
@@ -90,9 +93,9 @@ class AnalyzeWidget(QWidget):
         column = QVBoxLayout(inner)
         column.setContentsMargins(6, 6, 10, 6)
         column.setSpacing(2)
-        panels = (self.video, self.model, self.run, self.maps, self.region, self.hotspots)
+        panels = (self.video, self.live, self.model, self.run, self.maps, self.region, self.hotspots)
         for index, panel in enumerate(panels):
-            if index and panel is not self.run:
+            if index and panel not in (self.live, self.run):
                 column.addWidget(_line())
             column.addWidget(panel, 1 if panel is self.hotspots else 0)
         scroll = QScrollArea()

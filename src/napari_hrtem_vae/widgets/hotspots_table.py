@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem
 
+from ..errors import ResultError
+from .kinds import UNKNOWN, hotspot_kinds, names_in
 from .parts import Panel, note_label, show_note
+from .saving import ask_and_save
 from .store import Store
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 COLUMNS = {"Strength": "hotspot_strength", "Area": "hotspot_area", "y": "hotspot_y", "x": "hotspot_x"}
+KIND = "Kind"
 MOST_ROWS = 200
 SITES_SHOWN = 24
 ROW_PX, LEAST_ROWS = 22, 5
@@ -21,6 +29,9 @@ TOOLTIPS = {
     "Area": "Area of the sites with significant change: nm², or px² where the pixel size is unknown",
     "y": "Centre of the place, from the top of the frames",
     "x": "Centre of the place, from the left of the frames",
+    KIND: "What kind of change most of the place shows, and by how much from the first frame to the last: "
+    "rotation from x towards y, that is clockwise on the screen; growth and shrinkage by how far the edge "
+    "moved outwards; contrast by its gain. In brackets how sure the kind is, 0 to 1",
 }
 
 
@@ -31,18 +42,22 @@ class HotspotsPanel(Panel):
         super().__init__("Where things happen")
         self._viewer, self._store = viewer, store
         self.note = note_label()
-        self.table = QTableWidget(0, len(COLUMNS))
+        self.table = QTableWidget(0, len(COLUMNS) + 1)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setMinimumSectionSize(ROW_PX)
         self.table.verticalHeader().setDefaultSectionSize(ROW_PX)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.horizontalHeader().moveSection(len(COLUMNS), 0)  # what tells most comes first
         # a heading, and rows that are seen without scrolling the whole widget far
         self.table.setMinimumHeight((LEAST_ROWS + 1) * ROW_PX + 8)
+        self.csv_button = QPushButton("CSV…")
+        self.csv_button.setToolTip("Save all places with all that is known of them as a table")
+        self.csv_button.clicked.connect(self._ask_where_to_save)
         self.column.addWidget(self.note)
         self.column.addWidget(self.table, 100)
+        self.column.addWidget(self.csv_button)
         self.column.addStretch(1)  # takes the room while there is no table
         self.table.cellClicked.connect(lambda row, _: self.go_to(row))
         store.on("result", self._fill)
@@ -87,6 +102,7 @@ class HotspotsPanel(Panel):
         count = 0 if result is None else int(result.sizes.get("hotspot", 0))
         self.table.setRowCount(min(count, MOST_ROWS))
         self.table.setVisible(count > 0)
+        self.csv_button.setVisible(count > 0)
         if result is None:
             show_note(self.note, "After a run, places with change stand here.")
             return
@@ -100,18 +116,66 @@ class HotspotsPanel(Panel):
             unit = str(field.attrs.get("units", ""))
             headings.append(f"{heading} [{unit}]" if unit not in ("", "1") else heading)
             for row, value in enumerate(np.asarray(field, float)[:MOST_ROWS]):
-                item = QTableWidgetItem(f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}")
-                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                self.table.setItem(row, column, item)
-        self.table.setHorizontalHeaderLabels(headings)
-        for column, heading in enumerate(COLUMNS):
+                words = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+                self.table.setItem(row, column, _entry(words, Qt.AlignmentFlag.AlignRight))
+        self._fill_kinds(result)
+        self.table.setHorizontalHeaderLabels([*headings, KIND])
+        for column, heading in enumerate([*COLUMNS, KIND]):
             self.table.horizontalHeaderItem(column).setToolTip(TOOLTIPS[heading])
+
+    def _fill_kinds(self, result: xr.Dataset) -> None:
+        """The column of kinds; hidden where no place has a kind that is known."""
+        words = hotspot_kinds(result)
+        known = bool(words) and set(names_in(result["hotspot_kind"])) != {UNKNOWN}
+        self.table.setColumnHidden(len(COLUMNS), not known)
+        # in full: the others may have to be scrolled to
+        mode = QHeaderView.ResizeMode.ResizeToContents if known else QHeaderView.ResizeMode.Stretch
+        self.table.horizontalHeader().setSectionResizeMode(mode)
+        for row, entry in enumerate(words[:MOST_ROWS]):
+            self.table.setItem(row, len(COLUMNS), _entry(entry, Qt.AlignmentFlag.AlignLeft))
+
+    def export_csv(self, path: str | Path) -> None:
+        """Write all places with all that the result knows of them as a table.
+
+        Raises
+        ------
+        ResultError
+            There is no result with places, or the file cannot be written.
+        """
+        from ..io.export import save_table_csv
+
+        result = self._store.state.result
+        if result is None or "hotspot_y" not in result:
+            raise ResultError(f"There are no places to write to {path}; analyze a video first.")
+        save_table_csv(path, hotspot_columns(result))
+
+    def _ask_where_to_save(self) -> None:
+        ask_and_save(self, "Save the places", "places.csv", "CSV (*.csv)", self.export_csv)
 
     def _summary(self, count: int) -> str:
         if not count:
             return "No place changed significantly."
         more = f"; the first {MOST_ROWS} are listed" if count > MOST_ROWS else ""
         return f"{count} place{'s' * (count != 1)}{more}; click one to go there."
+
+
+def hotspot_columns(result: xr.Dataset) -> dict[str, np.ndarray]:
+    """All that a result knows of its hotspots, (hotspot,) each, by headings with units; kinds by name."""
+    columns = {}
+    for name, field in result.data_vars.items():
+        if field.dims != ("hotspot",):
+            continue
+        unit = str(field.attrs.get("units", ""))
+        heading = str(name).removeprefix("hotspot_").replace("_", " ")
+        heading += f" [{unit}]" if unit not in ("", "1") else ""
+        columns[heading] = np.asarray(names_in(field) if "names" in field.attrs else field)
+    return columns
+
+
+def _entry(words: str, side: Qt.AlignmentFlag) -> QTableWidgetItem:
+    item = QTableWidgetItem(words)
+    item.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
+    return item
 
 
 def _site(result: Any, axis: str, value: float) -> float:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 METADATA = "hrtem_vae"  # key of this plugin's notes in a layer's metadata
 BRIGHTEST = 99.5
+INACTIVE = "inactive"  # of a latent's meaning
 TIME_LABELS = ("t", "time", "frame", "frames")
 Float = NDArray[np.float64]
 
@@ -32,10 +33,15 @@ class MapKind:
     per_latent: bool = True
     blending: str = "additive"
     opacity: float = 0.8
+    least: float = 0.0  # what full colour stands for at the least
 
 
-# Sequential maps are added to the video: where nothing happens it shines through untouched.
+RECOMMENDED, PUBLISHED = "change", "time_correlated_variance"
+# Sequential maps are added to the video: where nothing happens it shines through untouched. The first that
+# a result has is what is shown unless another is picked.
 KINDS = {
+    # where nothing changes no chance alone is in full colour, only a rate of false discoveries below 0.1 %
+    "change": MapKind("What changed (all latents)", "change", "change", "magma", False, False, least=3.0),
     "time_correlated_variance": MapKind(
         "Time-correlated variance", "ρ·var", "time_correlated_variance", "inferno"
     ),
@@ -43,7 +49,6 @@ KINDS = {
     "spearman": MapKind("Spearman's ρ", "ρ", "spearman", "RdBu_r", True, True, "translucent", 0.6),
     "significance": MapKind("Significance", "sig", "significance", "magma"),
     "z": MapKind("z at this frame", "", "z", "RdBu_r", True, True, "translucent", 0.6),
-    "change": MapKind("Change (all latents)", "change", "change", "magma", False, False),
 }
 
 
@@ -290,7 +295,7 @@ def limits_of(values: NDArray[np.float32], kind: str) -> tuple[float, float]:
     if highest > 0 and not KINDS[kind].symmetric:
         # a few sites far above the rest would leave the rest black
         highest = float(np.percentile(finite, BRIGHTEST)) or highest
-    highest = highest if highest > 0 else 1.0
+    highest = max(highest, KINDS[kind].least) or 1.0
     return (-highest, highest) if KINDS[kind].symmetric else (0.0, highest)
 
 
@@ -308,6 +313,20 @@ def latent_order(peaks: NDArray[np.float32], order: str) -> list[int]:
     if order == "index":
         return list(range(len(peaks)))
     return [int(i) for i in np.argsort(np.where(np.isnan(peaks), np.inf, -peaks), kind="stable")]
+
+
+def latent_names(result: xr.Dataset) -> list[str]:
+    """How each latent is called: its index, and its meaning where the result tells it.
+
+    A meaning that all active latents share tells none apart, and is left out.
+    """
+    latents = int(result.sizes.get("latent", 0))
+    meanings = result.attrs.get("latent_meanings")
+    if not isinstance(meanings, list | tuple) or len(meanings) != latents:
+        meanings = [""] * latents
+    shared = set(meanings) - {INACTIVE}
+    told = ["" if len(shared) == 1 and meaning in shared else str(meaning or "") for meaning in meanings]
+    return [f"z{latent} · {meaning}" if meaning else f"z{latent}" for latent, meaning in enumerate(told)]
 
 
 def note_of(layer: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Keeps one map layer in the viewer in step with the store."""
+"""Keeps one map layer in the viewer in step with the store, and lays the kinds of change over it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .kinds import kinds_layer_data, kinds_of_layer
 from .layers import (
     KINDS,
     METADATA,
@@ -24,11 +25,14 @@ from .layers import (
 from .store import Message, Store
 from .worker import Latest
 
+OUTLINE = 1  # of the kinds, in sites: the map inside stays in sight
+
 
 class MapLayer:
     """The map on the screen: made when a result comes, updated when something else of it is chosen.
 
-    Layers with results of this plugin that others add (a reader, or the user) are taken over.
+    Layers with results of this plugin that others add (a reader, or the user) are taken over. The kinds of
+    change of a result that is new get a layer of their own, once, when it is finished.
 
     Parameters
     ----------
@@ -43,6 +47,7 @@ class MapLayer:
         self._layer: Any = None
         self._deleted = False  # by the user: comes back only when something of the result is picked
         self._analysis = store.state.analysis
+        self._with_kinds = self._analysis  # the last analysis whose kinds were shown, here or by a reader
         self._shown: tuple[str, int] | None = None
         self._limits: tuple[float, float] | None = None
         self._latest = Latest(lambda text: store.say(text, error=True))
@@ -53,6 +58,7 @@ class MapLayer:
         store.on("frame", self._frame_moved)
         store.on("running", self._drop_if_gone)
         for layer in list(viewer.layers):
+            _outline_kinds(layer)
             self._adopt(layer)
 
     @property
@@ -69,6 +75,7 @@ class MapLayer:
         self._layer = None
 
     def _inserted(self, event: Any) -> None:
+        _outline_kinds(event.value)
         if event.value is not self._layer:
             self._adopt(event.value)
 
@@ -96,7 +103,7 @@ class MapLayer:
             return
         note = note_of(layer)
         self._layer, self._deleted = layer, False
-        self._analysis = self._store.state.analysis + 1
+        self._analysis = self._with_kinds = self._store.state.analysis + 1
         self._shown = (note.get("map", ""), note.get("latent", 0))
         self._limits = None
         self._store.change(
@@ -141,6 +148,7 @@ class MapLayer:
             self._show_frame(latent)
         else:
             self._show(kind, latent, map_of(state.result, kind, latent, state.frame))
+        self._show_kinds()
 
     def _frame_moved(self) -> None:
         result = self._store.state.result
@@ -213,11 +221,32 @@ class MapLayer:
         )
         options["contrast_limits"] = self._limits if kind == "z" and self._limits else limits_of(values, kind)
         self._layer, self._deleted = Image(values, **options), False
+        self._add_above(self._layer)
+
+    def _show_kinds(self) -> None:
+        from napari.layers import Labels
+
+        state = self._store.state
+        if state.running or state.analysis == self._with_kinds or state.placement is None:
+            return
+        self._with_kinds = state.analysis
+        made = None if state.result is None else kinds_layer_data(state.result, state.placement, state.title)
+        if made is not None:
+            values, options, _ = made
+            self._add_above(Labels(values, **options))
+
+    def _add_above(self, layer: Any) -> None:
         active = self._viewer.layers.selection.active
-        self._viewer.add_layer(self._layer)
+        self._viewer.add_layer(layer)
         # the video stays selected: its frames are what the user steps through
         if active is not None and active in self._viewer.layers:
             self._viewer.layers.selection.active = active
+
+
+def _outline_kinds(layer: Any) -> None:
+    """Outlines, which the options of a layer cannot tell napari."""
+    if kinds_of_layer(layer) is not None:
+        layer.contour = OUTLINE
 
 
 def _set_limits(layer: Any, limits: tuple[float, float]) -> None:

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QToolButton
 
-from .layers import KINDS, available_kinds, latent_order, peaks_of
+from ..io.results_probe import RESULT_KEY
+from .kinds_legend import KindsLegend
+from .layers import (
+    KINDS,
+    PUBLISHED,
+    RECOMMENDED,
+    available_kinds,
+    latent_names,
+    latent_order,
+    peaks_of,
+)
 from .parts import Panel, Rows, narrow
 from .store import Store
 
@@ -22,9 +32,13 @@ class MapsPanel(Panel):
         super().__init__("Map")
         self._viewer, self._store = viewer, store
         self._order: list[int] = []
+        self._analysis = store.state.analysis
+        self._latent = store.state.latent
+        self._picked = False  # a map, by the user, since this analysis began
         self.latent_box = narrow(QComboBox())
         self.latent_box.setToolTip(
-            f"Latent and the peak of its map; {PREVIOUS_KEY} and {NEXT_KEY} step through"
+            f"Latent, its meaning where known, and the peak of its map; {PREVIOUS_KEY} and {NEXT_KEY} step "
+            "through"
         )
         self.previous_button, self.next_button = QToolButton(), QToolButton()
         for button, sign, key in (
@@ -39,6 +53,11 @@ class MapsPanel(Panel):
             self.order_box.addItem(label, key)
         self.order_box.setToolTip("Order of the latents: the one in which most happens first, or by index")
         self.kind_box = narrow(QComboBox())
+        self.kind_box.setToolTip(
+            "What changed: the evidence of all latents together, tested against chance. The others are maps "
+            "of one latent; time-correlated variance is the published one"
+        )
+        self.legend = KindsLegend(store)
         self.overview_button = QPushButton("Overview")
         self.overview_button.setToolTip("This kind of map for all latents at once; click one to pick it")
         self.save_button = QPushButton("Save result…")
@@ -53,6 +72,10 @@ class MapsPanel(Panel):
         self._next, self._previous = (lambda _viewer: self.step(1)), (lambda _viewer: self.step(-1))
         viewer.bind_key(NEXT_KEY, self._next, overwrite=True)
         viewer.bind_key(PREVIOUS_KEY, self._previous, overwrite=True)
+        # one that is picked again counts too
+        self.latent_box.activated.connect(lambda _: self._show_a_latent())
+        store.on("running", self._recommend)
+        store.on("latent analysis", self._latent_changed)
         store.on("result revision analysis order running", self._list)
         store.on("latent kind", self._show)
         self._list()
@@ -67,6 +90,7 @@ class MapsPanel(Panel):
         form.add("Order", self.order_box)
         form.add("Map", self.kind_box)
         self.column.addLayout(form)
+        self.column.addWidget(self.legend)
         buttons = QHBoxLayout()
         buttons.addWidget(self.overview_button)
         buttons.addWidget(self.save_button)
@@ -91,15 +115,18 @@ class MapsPanel(Panel):
         peaks = peaks_of(result) if result is not None else np.zeros(0, np.float32)
         latents = len(peaks)
         self.overview_button.setEnabled(latents > 0)
-        self.save_button.setEnabled(result is not None and "hrtem_vae_result" in result.attrs)
+        self.save_button.setEnabled(result is not None and RESULT_KEY in result.attrs)
         self._order = latent_order(peaks, state.order)
-        meanings = result.attrs.get("latent_meanings", {}) if result is not None else {}
+        names = latent_names(result) if result is not None else []
         entries = []
         for latent in self._order:
-            peak = "" if np.isnan(peaks[latent]) else f" · peak {peaks[latent]:.3g}"
-            meaning = meanings.get(str(latent), "") if isinstance(meanings, dict) else ""
-            entries.append((f"z{latent}{' · ' + meaning if meaning else ''}{peak}", latent))
+            # beside a meaning there is no room for the word
+            word = "" if "·" in names[latent] else "peak "
+            peak = "" if np.isnan(peaks[latent]) else f" · {word}{peaks[latent]:.3g}"
+            entries.append((f"{names[latent]}{peak}", latent))
         _fill(self.latent_box, entries)
+        view = self.latent_box.view()
+        view.setMinimumWidth(view.sizeHintForColumn(0) + view.verticalScrollBar().sizeHint().width())
         self._show()
 
     def _show(self) -> None:
@@ -119,12 +146,35 @@ class MapsPanel(Panel):
         ):
             widget.setEnabled(bool(self._order))
 
+    def _recommend(self) -> None:
+        """When an analysis ends show what changed, while it runs the published map; what is picked stays."""
+        state = self._store.state
+        if state.running:
+            self._picked = False
+            self._store.change(kind=PUBLISHED)
+        elif not self._picked and state.result is not None and RESULT_KEY in state.result.attrs:
+            self._store.change(kind=RECOMMENDED)
+
+    def _latent_changed(self) -> None:
+        """A latent that is picked is to be seen, also where the map was one of all latents."""
+        state = self._store.state
+        picked = state.analysis == self._analysis and state.latent not in (None, self._latent)
+        self._analysis, self._latent = state.analysis, state.latent
+        if picked:
+            self._show_a_latent()
+
+    def _show_a_latent(self) -> None:
+        self._picked = True
+        if not KINDS[self._store.state.kind].per_latent:
+            self._store.change(kind=PUBLISHED)
+
     def _latent_picked(self, index: int) -> None:
         if index >= 0:
             self._store.change(latent=self.latent_box.itemData(index))
 
     def _kind_picked(self, index: int) -> None:
         if index >= 0:
+            self._picked = True
             self._store.change(kind=self.kind_box.itemData(index))
 
 

@@ -1,4 +1,4 @@
-"""Brings a saved result back: video where its file still is, map, regions."""
+"""Brings a saved result back: video where its file still is, map, kinds of change, regions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import HrtemVaeError, ResultError
 from ..io.results_probe import LATTICE, RESULT_KEY
+from .kinds import kinds_layer_data
 from .layers import available_kinds, latent_order, map_layer_data, peaks_of, placement_of_result
 from .regions import regions_from, regions_layer_data
 
@@ -27,7 +28,9 @@ def get_result_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]]
 
 
 def read_result(path: str | list[str]) -> list[LayerData]:
-    """Layers of a result store: the video where it is found, the liveliest map or the grains, the regions.
+    """Layers of a result store: the video where it is found, maps or grains, and the regions.
+
+    Of an analysis the map of what changed, else that of the liveliest latent, and the kinds of change.
 
     Raises
     ------
@@ -48,6 +51,8 @@ def read_result(path: str | list[str]) -> list[LayerData]:
     if kinds:
         latent = latent_order(peaks_of(result), "peak")[0]
         layers.append(map_layer_data(result, placement, kind=kinds[0], latent=latent, frame=0, title=title))
+        seen = kinds_layer_data(result, placement, title)
+        layers += [] if seen is None else [seen]
     regions = regions_from(result)
     if regions:
         layers.append(regions_layer_data(placement, regions, REGION_COLORS))

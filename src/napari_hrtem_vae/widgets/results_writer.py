@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ResultError
+from .kinds import kinds_of_layer
 from .lattice_maps import grains_of, pixel_placement
 from .layers import Placement, placement_of_layer, result_of
 from .regions import Region, is_regions_layer, regions_in, with_regions
@@ -68,9 +69,9 @@ def write_results(path: str, layers: list[tuple[Any, dict[str, Any], str]]) -> l
 
 
 def _result_of(layer: Any) -> xr.Dataset | None:
-    """What a layer shows: a result of Analyze or of Lattice."""
-    analysis = result_of(layer)
-    return grains_of(layer) if analysis is None else analysis
+    """What a layer shows: a result of Analyze, its maps or its kinds of change, or one of Lattice."""
+    shown = (result_of(layer), kinds_of_layer(layer), grains_of(layer))
+    return next((result for result in shown if result is not None), None)
 
 
 def _regions_placement(layer: Any) -> Placement:

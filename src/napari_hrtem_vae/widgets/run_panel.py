@@ -97,6 +97,7 @@ class RunPanel(Panel):
             self.column.addWidget(widget)
         self.button.clicked.connect(self._clicked)
         store.on("message", self._show_message)
+        store.on("running", self._enable)
 
     @property
     def work(self) -> Work | None:
@@ -229,6 +230,10 @@ class RunPanel(Panel):
             revision=self._store.state.revision + 1,
             message=Message(" ".join([done, *notices_of(result)])),
         )
+
+    def _enable(self) -> None:
+        """No second analysis beside one that follows a recording."""
+        self.button.setEnabled(self._work is not None or not self._store.state.running)
 
     def _show_message(self) -> None:
         message = self._store.state.message

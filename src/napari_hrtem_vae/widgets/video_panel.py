@@ -53,6 +53,8 @@ class VideoPanel(Panel):
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._list_layers)
         store.on("video pixel_size_nm frame_time_s card parameters", self._show)
+        # a video that is being recorded grows; what is being typed stays
+        store.on("revision", self._show_note)
         self._list_layers()
 
     def shut_down(self) -> None:
@@ -130,6 +132,10 @@ class VideoPanel(Panel):
         state = self._store.state
         self.pixel_size.set_value(state.pixel_size_nm)
         self.frame_time.set_value(state.frame_time_s)
+        self._show_note()
+
+    def _show_note(self) -> None:
+        state = self._store.state
         if state.video is None:
             show_note(self.note, NO_VIDEO)
             self.match_button.hide()

@@ -1,0 +1,230 @@
+"""Evidence that anything changed at a site: slow change of all latents together, against what still sites do.
+
+Shot noise is not all that changes where nothing happens: the film evolves, and every window holds some of
+it. So how much a site changes by chance is learnt from the stillest part of the video's own sites.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, special
+
+from ..progress import Progress, Steps
+
+Float = NDArray[np.float32]
+Double = NDArray[np.float64]
+# What a block of sites tells, each over (y, x, latent); `change_p` takes them of all sites.
+SITE_CHANGES = ("level", "trend", "rest", "noise")
+FEWEST_FRAMES = 8
+SITES_PER_WINDOW = 8.0
+_VALUES_AT_ONCE = 1 << 20
+# Evidence is averaged over neighbours whose windows overlap by most of their width: deviations in windows.
+_REACH, _NOISE_REACH = 0.3, 0.25
+# Of a contrast that fades, for each latent, and of other slow change than the slowest.
+_FADING_WEIGHT, _REST_WEIGHT = 0.45, 0.5
+# Fewer windows side by side do not tell what still sites do.
+_FEWEST_WINDOWS = 8.0
+# Film that evolves changes the stillest half by less than this share of what sites differ by.
+_MOST_OF_STILL = 0.3
+# Chance alone makes some directions of a few windows vary more than others: up to this, it is noise.
+_CHANCE = 2.0
+_REFINEMENTS = 2
+# Deviations beyond which a neighbour says nothing: strong change stays where it is.
+_TRUNCATED = 2.0
+# Memory that a site's noise has beyond the others' counts up to this; more of it is motion.
+_MOST_MEMORY = 2.0
+# Share of the sites that tell centre and width of the still ones: when many stand out, and when few do.
+_LEAST, _MOST = 0.4, 0.9
+_OUTSTANDING = 3.09
+
+
+def site_changes_steps(field: Float) -> Steps[dict[str, Float]]:
+    """What every site of a block tells about slow change and about noise.
+
+    Parameters
+    ----------
+    field : ndarray (frames, y, x, latent)
+        Two frames or more; sites that are not numbers give NaN.
+
+    Returns
+    -------
+    dict of ndarray (y, x, latent), float32
+        The arrays of `SITE_CHANGES`. `trend`: coefficient of the slowest cosine over time (orthonormal
+        DCT-II); `level`: the mean, as the trend that a steady loss of all of it would be; `rest`: variance
+        without the trend; `noise`: variance from frame to frame, half of the mean squared difference of
+        neighbouring frames (von Neumann 1941, Ann. Math. Stat. 12, 367).
+    """
+    frames, rows, columns, latents = field.shape
+    slowest = np.cos(np.pi * (np.arange(frames) + 0.5) / frames) * np.sqrt(2 / frames)
+    # A straight line from 1 to 0 has this coefficient.
+    fading = np.float32(np.linspace(1, 0, frames) @ slowest)
+    slowest = slowest.astype(np.float32)
+    found = {name: np.empty((rows, columns, latents), np.float32) for name in SITE_CHANGES}
+    several = max(1, _VALUES_AT_ONCE // (frames * latents))
+    for row in range(rows):
+        for first in range(0, columns, several):
+            at = np.s_[row, first : first + several]
+            sites = np.ascontiguousarray(field[:, row, first : first + several])
+            shape = sites.shape[1:]
+            series = sites.reshape(frames, -1)
+            mean = series.mean(0)
+            centred = series - mean
+            trend = slowest @ centred
+            steps = np.diff(series, axis=0)
+            power = np.einsum("tn,tn->n", centred, centred) - np.square(trend)
+            found["level"][at] = (mean * fading).reshape(shape)
+            found["trend"][at] = trend.reshape(shape)
+            found["rest"][at] = (power.clip(0) / max(frames - 2, 1)).reshape(shape)
+            found["noise"][at] = (np.einsum("tn,tn->n", steps, steps) / (2 * (frames - 1))).reshape(shape)
+            yield Progress(row, rows, "Looking for change")
+    return found
+
+
+def change_p(
+    changes: dict[str, Float],
+    active: NDArray[np.bool_] | None = None,
+    sites_per_window: float = SITES_PER_WINDOW,
+) -> Double | None:
+    """Probability of at least this much change at a site where nothing happens.
+
+    Parameters
+    ----------
+    changes : dict of ndarray (y, x, latent)
+        The arrays of `site_changes_steps`, of all sites.
+    active : ndarray (latent,), bool, optional
+        Latents that count.
+    sites_per_window : float
+        Width of a window in distances of sites.
+
+    Returns
+    -------
+    ndarray (y, x), or None
+        None where the sites do not tell what still ones do: too few of them, or even the stillest half
+        changes as only something that moves does.
+
+    Notes
+    -----
+    Trends are measured in units of the noise, then made independent and of unit variance by the covariance of
+    the stillest half of the sites where that is more than noise (as the minimum covariance determinant does,
+    Rousseeuw 1984, J. Am. Stat. Assoc. 79, 871). The score of a site is their squared length, averaged over
+    neighbours whose windows overlap, with weight on the direction of the sites' own levels, where a contrast
+    that fades shows, and on other slow change. Its cube root is close to normal where nothing happens (Wilson
+    & Hilferty 1931, PNAS 17, 684); centre and width come from the lower part of the sites (Efron 2004, J. Am.
+    Stat. Assoc. 99, 96), the more of them the fewer stand out.
+    """
+    score = change_score(changes, active, sites_per_window)
+    if score is None:
+        return None
+    # An average over neighbours reaches over about two windows.
+    return null_p(score, np.isfinite(score).sum() / (2 * sites_per_window**2))
+
+
+def change_score(
+    changes: dict[str, Float],
+    active: NDArray[np.bool_] | None = None,
+    sites_per_window: float = SITES_PER_WINDOW,
+) -> Double | None:
+    """How much each site changes, in units of what noise and the stillest sites do; see `change_p`."""
+    noise = changes["noise"]
+    sites = np.asarray(np.isfinite(noise).all(-1) & (noise > 0).any(-1))
+    if sites.sum() < _FEWEST_WINDOWS * sites_per_window**2:
+        return None
+    typical = np.median(noise[sites], axis=0)
+    counted = typical > 0 if active is None or not active.any() else (typical > 0) & active
+    if not counted.any():
+        return None
+    typical = typical[counted]
+    place = _Place(sites, sites_per_window)
+    noise, rest = (changes[name][sites][:, counted] / typical for name in ("noise", "rest"))
+    roughness = place.averaged(noise.mean(1) / rest.mean(1), _NOISE_REACH)
+    memory = np.clip(np.median(roughness) / roughness, 1, _MOST_MEMORY)
+    scale = (place.averaged(noise.mean(1), _NOISE_REACH) * memory).astype(np.float32)[:, None]
+    trend = changes["trend"][sites][:, counted] / np.sqrt(typical * scale)
+    level = changes["level"][sites][:, counted] / np.sqrt(typical)
+    level -= np.median(level, axis=0)
+
+    def stillest(power: Float) -> NDArray[np.bool_]:
+        averaged = place.averaged(power, _REACH)
+        return np.asarray(averaged <= np.median(averaged))
+
+    still = stillest(np.square(trend).sum(1))
+    moved = np.square(trend[still]).sum(1).mean() - counted.sum()
+    if moved > _MOST_OF_STILL * np.square(level).sum(1).mean():
+        return None
+    for _ in range(_REFINEMENTS):
+        variances, axes = np.linalg.eigh(trend[still].T @ trend[still] / still.sum())
+        film = axes / np.sqrt(np.maximum(variances / _CHANCE, 1))
+        still = stillest(np.square(trend @ film).sum(1))
+    trend, level = trend @ film, level @ film
+    length = np.square(level).sum(1)
+    fading = (trend * level).sum(1) / np.sqrt(length + np.quantile(length, 0.25))
+    rest = rest / scale
+    others = (rest / np.maximum(rest[still].mean(0), 1)).sum(1)
+    power = place.averaged(np.square(trend).sum(1) + _REST_WEIGHT * others, _REACH)
+    # What fades does so at neighbouring sites alike, unlike noise: averaged with its sign first.
+    coherent = place.averaged(np.square(place.averaged(fading, _REACH)), _REACH)
+    return place.put(power + _FADING_WEIGHT * counted.sum() * coherent)
+
+
+class _Place:
+    """Sites that are told, at their places.
+
+    Parameters
+    ----------
+    sites : ndarray (y, x), bool
+    per_window : float
+        Width of a window in distances of sites.
+    """
+
+    def __init__(self, sites: NDArray[np.bool_], per_window: float) -> None:
+        self._sites, self._per_window = sites, per_window
+
+    def put(self, values: Float | Double) -> Double:
+        """Values of the sites (n,) as a map (y, x), NaN elsewhere."""
+        out = np.full(self._sites.shape, np.nan)
+        out[self._sites] = values
+        return out
+
+    def averaged(self, values: Float | Double, reach: float) -> Double:
+        """Values (n,) averaged over neighbours by a Gaussian of this deviation, in windows."""
+        sigma = reach * self._per_window
+        values_there, there = (
+            ndimage.gaussian_filter(np.nan_to_num(one), sigma, mode="constant", truncate=_TRUNCATED)
+            for one in (self.put(values), self._sites.astype(float))
+        )
+        return np.asarray((values_there / there.clip(1e-12))[self._sites])
+
+
+def null_p(score: Double, windows: float) -> Double:
+    """Tail probability of each score, the distribution of still sites taken from the scores themselves.
+
+    Parameters
+    ----------
+    score : ndarray
+        NaN is left out.
+    windows : float
+        How many of them are independent.
+
+    Returns
+    -------
+    ndarray, float64
+        Of Student's t with so many degrees of freedom: centre and width are only estimated.
+    """
+    root = np.cbrt(score)
+    told = root[np.isfinite(root)]
+    centre, width = _lower_part(told, _LEAST)
+    # Where next to nothing stands out, more of the sites tell what still ones do.
+    outstanding = float(np.mean(told > centre + _OUTSTANDING * width))
+    share = min(0.97 - 1.3 * outstanding, _MOST)
+    centre, width = _lower_part(told, max(share, _LEAST))
+    if not width > 0:
+        return np.where(np.isfinite(root), 1.0, np.nan)
+    return np.asarray(special.stdtr(windows, -(root - centre) / width))
+
+
+def _lower_part(values: Double, share: float) -> tuple[float, float]:
+    """Mean and deviation of the normal distribution whose lower part, up to this share, fits the values'."""
+    shares = np.linspace(0.05, share, 12)
+    width, centre = np.polyfit(special.ndtri(shares), np.quantile(values, shares), 1)
+    return float(centre), float(width)

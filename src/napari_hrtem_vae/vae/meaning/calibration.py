@@ -1,0 +1,261 @@
+"""Calibrate a model: train the reader of its latents on simulated scenes whose changes are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ...errors import ParameterError
+from ...progress import Progress, Steps, run
+from ...video.scaling import scale_windows
+from ..model import Model
+from .known_changes import KINDS, MEASURES, known_scene
+from .reader import KINDS_OF_MEASURE, UNITS, Float, Reader, ReaderCard
+from .response import recorded, response_steps
+from .site_features import SPACING, Coder, features_of, moments_of, noise_of
+
+Labels = NDArray[np.int64]
+_FRAMES = 24
+_SIDE_WINDOWS = 3.0
+# What share of a window has to change for its site to count as changed.
+_LEAST_SHARE = np.array([1, 0.15, 0.15, 0.5, 0.5, 0.5])
+_DOSES = (4.0, 300.0)
+_PERIODS = (0.93, 1.08)
+_BATCH, _RATE, _DECAY = 256, 3e-3, 2e-2
+_MEASURE_WEIGHT = 0.3
+_JITTER = 0.03
+# Reversed in time, growth is shrinkage.
+_REVERSED = np.array([0, 2, 1, 3, 4, 5, -1])
+_VALIDATION = 8
+
+
+@dataclass(frozen=True)
+class CalibrationParameters:
+    """How a reader is trained.
+
+    Parameters
+    ----------
+    scenes : int
+        Simulated scenes; one in eight is kept for validation.
+    epochs : int
+    seed : int
+    """
+
+    scenes: int = 480
+    epochs: int = 30
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not _VALIDATION <= self.scenes <= 100_000 or not 1 <= self.epochs <= 10_000:
+            raise ParameterError(
+                f"scenes is {self.scenes}, epochs {self.epochs}; give {_VALIDATION} or more, and 1 or more."
+            )
+
+
+@dataclass(frozen=True)
+class KnownSites:
+    """Sites of known scenes: what a reader reads, and what it should say.
+
+    Parameters
+    ----------
+    features : ndarray (n, features)
+    kind : ndarray (n,), int
+        Index into `KINDS`; −1 where too little of the window changes to say.
+    measure : ndarray (n, measure)
+    sites : tuple of int
+        Of one scene, along y and x; n is a multiple of their product.
+    """
+
+    features: Float
+    kind: Labels
+    measure: Float
+    sites: tuple[int, int]
+
+
+def calibrate(model: Model, parameters: CalibrationParameters | None = None) -> Reader:
+    """Train the reader of a model's latents; see `calibrate_steps`."""
+    return run(calibrate_steps(model, parameters or CalibrationParameters()))
+
+
+def calibrate_steps(model: Model, parameters: CalibrationParameters) -> Steps[Reader]:
+    """Simulate scenes, encode them, draw what the latents say of them, and train a reader on that.
+
+    What every latent answers to is found as well, and kept in the record.
+
+    Raises
+    ------
+    ModelPartError
+        The model has no encoder or no decoder.
+    ParameterError
+        Its card tells no fringe period, or one that scenes cannot have.
+    """
+    _ = model.encoder, model.decoder
+    card = ReaderCard(model.card.name, model.checksum, features=0)
+    held_out = parameters.scenes // _VALIDATION
+    train = yield from known_sites_steps(
+        model, parameters.scenes - held_out, parameters.seed, both_directions=True
+    )
+    test = yield from known_sites_steps(model, held_out, parameters.seed + 1_000_003)
+    reader = yield from train_reader_steps(train, test, card, parameters)
+    answer = yield from response_steps(model, seed=parameters.seed)
+    reader.card = replace(reader.card, record=reader.card.record | {"response": recorded(answer)})
+    return reader
+
+
+def known_sites_steps(
+    coder: Coder, scenes: int, seed: int, *, both_directions: bool = False
+) -> Steps[KnownSites]:
+    """Features and truth of the sites of `scenes` scenes; with `both_directions` of time each.
+
+    Raises
+    ------
+    ParameterError
+        The card tells no fringe period, or one that scenes cannot have.
+    """
+    card = coder.card
+    if card.period_px is None or not 2 <= card.period_px <= card.window / 2:
+        raise ParameterError(
+            f"{card.name} tells no fringe period between 2 px and half of its window, "
+            "so there is nothing to calibrate with."
+        )
+    rng = np.random.default_rng(seed)
+    features: list[Float] = []
+    kinds: list[Labels] = []
+    measures: list[Float] = []
+    step = round(SPACING * card.window)
+    for number in range(scenes):
+        yield Progress(number, scenes, "Simulating known changes")
+        scene = known_scene(
+            rng,
+            side=round(_SIDE_WINDOWS * card.window),
+            frames=_FRAMES,
+            period_px=card.period_px * rng.uniform(*_PERIODS),
+            dose_e_per_px=_DOSES,
+            smoothing_px=card.smoothing_px,
+        )
+        field = _encoded(coder, scene.frames, step)
+        kind, measure = _truth_of_sites(scene.kind, scene.measures, card.window, step)
+        yield Progress(number, scenes, "Simulating known changes")
+        moments, noise = moments_of(field), np.log(noise_of(field) + 1e-12)
+        everywhere = np.ones(noise.shape, bool)
+        features += features_of(
+            moments, noise, everywhere, everywhere, coder, step, backwards=both_directions
+        )
+        kinds += [kind, _REVERSED[kind]] if both_directions else [kind]
+        measures += [measure, _reversed(measure)] if both_directions else [measure]
+    return KnownSites(np.concatenate(features), np.concatenate(kinds), np.concatenate(measures), noise.shape)
+
+
+def _encoded(coder: Coder, frames: Float, step: int) -> Float:
+    """Latent field (frames, y, x, latent) of scaled frames."""
+    size = coder.card.window
+    windows = np.lib.stride_tricks.sliding_window_view(frames, (size, size), (1, 2))[:, ::step, ::step]
+    shape = windows.shape[:3]
+    flat = windows.reshape(-1, size, size)
+    mean, _ = coder.encode(scale_windows(flat) if coder.card.scaling == "window" else flat)
+    return mean.reshape(*shape, -1)
+
+
+def _truth_of_sites(kind: NDArray[np.uint8], measures: Float, window: int, step: int) -> tuple[Labels, Float]:
+    """Kind and measures of each site (y · x,) from those of the pixels."""
+
+    def windows(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+        views = np.lib.stride_tricks.sliding_window_view(pixels, (window, window))[::step, ::step]
+        return views.reshape(-1, window * window)
+
+    views = windows(kind)
+    shares = np.stack([(views == index).mean(1) for index in range(len(KINDS))], 1)
+    labels = np.full(len(shares), -1)
+    for index in reversed(range(1, len(KINDS))):
+        labels[shares[:, index] >= _LEAST_SHARE[index]] = index
+    labels[shares[:, 0] == 1] = 0
+    by_measure = []
+    for one in measures:
+        values = windows(one)
+        by_measure.append(values.sum(1) / np.maximum((values != 0).sum(1), 1))
+    return labels, np.stack(by_measure, 1).astype(np.float32)
+
+
+def _reversed(measure: Float) -> Float:
+    """Measures of the same scenes backwards."""
+    backwards = -measure
+    backwards[:, 2] = 100 * (1 / (1 + measure[:, 2] / 100) - 1)
+    return backwards
+
+
+def train_reader_steps(
+    train: KnownSites, test: KnownSites, card: ReaderCard, parameters: CalibrationParameters
+) -> Steps[Reader]:
+    """Fit a reader to known sites, and record what it says of others."""
+    torch.manual_seed(parameters.seed)
+    reader = Reader(replace(card, features=train.features.shape[1])).train()
+    reader.middle.copy_(torch.from_numpy(train.features.mean(0)))
+    reader.spread.copy_(torch.from_numpy(train.features.std(0) + 1e-6))
+    x, kind = reader.normalised(train.features), torch.from_numpy(train.kind)
+    measure = torch.from_numpy(train.measure / UNITS)
+    # Between all sites alike and all kinds alike.
+    weight = 1 / torch.sqrt(torch.bincount(kind[kind >= 0], minlength=len(KINDS)).clamp(min=1))
+    weight /= weight.mean()
+    batches = max(1, len(x) // _BATCH)
+    total = parameters.epochs * batches
+    optimiser = torch.optim.AdamW(reader.layers.parameters(), _RATE, weight_decay=_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=total)
+    generator = torch.Generator().manual_seed(parameters.seed)
+    for epoch in range(parameters.epochs):
+        order = torch.randperm(len(x), generator=generator)
+        for number, some in enumerate(order.chunk(batches)):
+            noisy = x[some] + _JITTER * torch.randn(len(some), x.shape[1], generator=generator)
+            loss = _loss(reader(noisy), kind[some], measure[some], weight)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            if number % 16 == 0:
+                yield Progress(epoch * batches + number, total, "Training the reader")
+    reader.eval()
+    record = _validate(reader, test)
+    reader.card = replace(
+        reader.card, record={"scenes": parameters.scenes, "seed": parameters.seed, **record}
+    )
+    return reader
+
+
+def _loss(
+    out: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    kind: torch.Tensor,
+    measure: torch.Tensor,
+    weight: torch.Tensor,
+) -> torch.Tensor:
+    """Cross entropy of kinds, and the likelihood of each measure where it is what happens."""
+    logits, told, log_variance = out
+    clear = kind >= 0
+    loss = nn.functional.cross_entropy(logits[clear], kind[clear], weight=weight)
+    for index, kinds in enumerate(KINDS_OF_MEASURE):
+        happens = torch.isin(kind, torch.tensor(kinds))
+        if happens.any():
+            spread = log_variance[happens, index]
+            error = (measure[happens, index] - told[happens, index]) ** 2
+            loss = loss + _MEASURE_WEIGHT * (0.5 * torch.exp(-spread) * error + 0.5 * spread).mean()
+    return loss
+
+
+def _validate(reader: Reader, test: KnownSites) -> dict[str, object]:
+    """Recall of each kind; and set the scale of the errors so that they are those that were made."""
+    reading = reader.read(test.features, np.ones((len(test.kind) // np.prod(test.sites), *test.sites), bool))
+    guess = reading.probability.argmax(1)
+    recall = {
+        name: round(float((guess[test.kind == index] == index).mean()), 3)
+        for index, name in enumerate(KINDS)
+        if (test.kind == index).any()
+    }
+    for index, kinds in enumerate(KINDS_OF_MEASURE):
+        happens = np.isin(test.kind, kinds)
+        if happens.any():
+            ratio = (reading.measure - test.measure)[happens, index] / reading.error[happens, index]
+            # The share that a normal distribution has within one standard error.
+            reader.error_scale[index] = float(np.quantile(np.abs(ratio), 0.683))
+    return {"recall": recall, "error_scale": dict(zip(MEASURES, reader.error_scale.tolist(), strict=True))}

@@ -1,0 +1,244 @@
+"""The reader: a small network that tells kinds of change, and by how much, from features of sites."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from scipy import ndimage
+from torch import Tensor, nn
+
+from ...errors import ModelFileError
+from ..card import shipped_models
+from ..model import Model
+from .known_changes import KINDS, MEASURES
+
+Float = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+FORMAT = "1"
+SUFFIX = ".reader.safetensors"
+_LARGEST_FILE = 10 * 2**20
+_MOST_FEATURES = 4096
+# Measures are of order 1 in these units: degrees, px, per cent.
+UNITS = np.array([5.0, 30.0, 40.0], np.float32)
+# Which kinds each measure is of, as indices of `KINDS`.
+KINDS_OF_MEASURE = ([3], [1, 2], [5])
+_FARTHEST = 5.0
+# Neighbours within about as many sites that are read; less than any weight that counts.
+_POOLED_SITES = 1.2
+_LEAST_WEIGHT = np.float32(1e-6)
+_LOG_VARIANCES = (-7.0, 4.0)
+
+
+@dataclass(frozen=True)
+class ReaderCard:
+    """What a reader reads, and how well it did on scenes of its own kind that it was not trained on.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+    model_checksum : str
+    features, width : int
+        Of the network.
+    record : dict
+        Scenes, seed, and what validation found.
+    """
+
+    model: str
+    model_checksum: str
+    features: int
+    width: int = 128
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What sites show.
+
+    Parameters
+    ----------
+    probability : ndarray (n, kind), float32
+        Of each of `KINDS`.
+    measure, error : ndarray (n, measure), float32
+        Each of `MEASURES`, if that is what happens, and its standard error.
+    """
+
+    probability: Float
+    measure: Float
+    error: Float
+
+
+class Reader(nn.Module):
+    """Features to kinds and measures.
+
+    Parameters
+    ----------
+    card : ReaderCard
+    """
+
+    middle: Tensor
+    spread: Tensor
+    error_scale: Tensor
+
+    def __init__(self, card: ReaderCard) -> None:
+        super().__init__()
+        self.card = card
+        self.register_buffer("middle", torch.zeros(card.features))
+        self.register_buffer("spread", torch.ones(card.features))
+        # What validation found the errors to be too small by.
+        self.register_buffer("error_scale", torch.ones(len(MEASURES)))
+        self.layers = nn.Sequential(
+            nn.Linear(card.features, card.width),
+            nn.SiLU(),
+            nn.Dropout(0.1),
+            nn.Linear(card.width, card.width),
+            nn.SiLU(),
+            nn.Dropout(0.1),
+            nn.Linear(card.width, len(KINDS) + 2 * len(MEASURES)),
+        )
+
+    def normalised(self, features: Float) -> Tensor:
+        """Features of zero mean and unit spread, the farthest drawn in."""
+        x = torch.from_numpy(np.ascontiguousarray(features, np.float32))
+        return ((x - self.middle) / self.spread).clamp(-_FARTHEST, _FARTHEST)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of kinds, measures in `UNITS`, and the log of their variances, of normalised features."""
+        out = self.layers(x)
+        kinds, measures = len(KINDS), len(MEASURES)
+        return (
+            out[:, :kinds],
+            out[:, kinds : kinds + measures],
+            out[:, kinds + measures :].clamp(*_LOG_VARIANCES),
+        )
+
+    def read(self, features: Float, where: Bools) -> Reading:
+        """What sites show, each by itself and then pooled with its neighbours.
+
+        Parameters
+        ----------
+        features : ndarray (n, features)
+        where : ndarray (…, y, x), bool
+            Where those n sites lie; several maps may be read at once.
+        """
+        self.eval()
+        with torch.inference_mode():
+            logits, measure, log_variance = self(self.normalised(features))
+            error = torch.exp(log_variance / 2)
+        each = Reading(logits.softmax(1).numpy(), measure.numpy() * UNITS, error.numpy() * UNITS)
+        pooled = pool(each, where)
+        return replace(pooled, error=pooled.error * self.error_scale.numpy())
+
+
+def pool(reading: Reading, where: Bools) -> Reading:
+    """Measures averaged over neighbours that show the same: a crystal turns and fades as a whole.
+
+    Weights are the probability that a site shows what is measured, over the squared error. The error of the
+    mean is the neighbours' own: what a model gets wrong in one window it gets wrong nearby as well, and how
+    much less their mean is off is found by validation.
+    """
+    measures = []
+    errors = []
+    for index, kinds in enumerate(KINDS_OF_MEASURE):
+        likely = reading.probability[:, kinds].sum(1)
+        error = reading.error[:, index]
+        weight = likely / error**2 + _LEAST_WEIGHT
+        total = _averaged(weight, where)
+        measures.append(_averaged(weight * reading.measure[:, index], where) / total)
+        errors.append(np.sqrt(_averaged(weight * error**2, where) / total))
+    return replace(reading, measure=np.stack(measures, 1), error=np.stack(errors, 1))
+
+
+def _averaged(values: Float, where: Bools) -> Float:
+    """Values of sites smoothed over the maps they lie in; not over one map into the next."""
+    placed = np.zeros(where.shape, np.float32)
+    placed[where] = values
+    sigma = [0.0] * (where.ndim - 2) + [_POOLED_SITES] * 2
+    return np.asarray(
+        ndimage.gaussian_filter(placed, sigma, mode="constant", truncate=2.5)[where], np.float32
+    )
+
+
+def save_reader(reader: Reader, path: str | Path) -> Path:
+    """Write a reader beside its model: aside and renamed, so that a crash leaves the old or the new.
+
+    Raises
+    ------
+    ModelFileError
+        The file cannot be written.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.part")
+    tensors = {name: tensor.contiguous() for name, tensor in reader.state_dict().items()}
+    tensors = {name: t.half() if name.startswith("layers") else t for name, t in tensors.items()}
+    try:
+        save_file(tensors, aside, {"hrtem_vae_reader": json.dumps(asdict(reader.card)), "format": FORMAT})
+        os.replace(aside, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        aside.unlink(missing_ok=True)
+        raise ModelFileError(
+            f"The calibration cannot be written to {path} ({error}); choose another folder."
+        ) from error
+    return path
+
+
+def load_reader(path: str | Path) -> Reader:
+    """Read what `save_reader` wrote; nothing is unpickled, and sizes are compared before memory is taken.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, damaged or not one of ours.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ValueError("larger than a calibration is")
+        with safetensors.safe_open(path, "pt") as file:
+            entries = json.loads((file.metadata() or {})["hrtem_vae_reader"])
+            card = ReaderCard(**entries)
+            if not (0 < card.features <= _MOST_FEATURES and 0 < card.width <= _MOST_FEATURES):
+                raise ValueError("sizes out of range")
+            with torch.device("meta"):
+                wanted = {name: tensor.shape for name, tensor in Reader(card).state_dict().items()}
+            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            if found != wanted:
+                raise ValueError("another architecture than its card says")
+            tensors = {name: file.get_tensor(name).float() for name in wanted}
+    except FileNotFoundError as error:
+        raise ModelFileError(f"There is no calibration {path}; check the path.") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        raise ModelFileError(
+            f"{path.name} is damaged or no calibration ({error}); calibrate again."
+        ) from error
+    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+        raise ModelFileError(f"{path.name} holds weights that are no numbers; calibrate again.")
+    reader = Reader(card)
+    reader.load_state_dict(tensors)
+    return reader.eval()
+
+
+def reader_path(model_path: str | Path) -> Path:
+    """Where the calibration of a model file lies: beside it."""
+    return Path(model_path).with_suffix(SUFFIX)
+
+
+def reader_of(model: Model) -> Reader | None:
+    """The calibration of a model: beside its file, or the package's; None where there is none for it."""
+    places = [] if model.path is None else [reader_path(model.path)]
+    places += [reader_path(path) for path in shipped_models().values()]
+    for place in places:
+        if place.is_file():
+            reader = load_reader(place)
+            if reader.card.model_checksum == model.checksum:
+                return reader
+    return None

@@ -1,0 +1,207 @@
+"""Kinds of change and by how much, for every site where a change is significant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ...progress import Progress, Steps
+from .known_changes import KINDS
+from .reader import Float, Reader, Reading
+from .site_features import REACHES, SPACING, Bools, Coder, features_of, moments_of
+from .window_changes import MOMENTS
+
+KIND_NAMES = ("no change", *KINDS[1:], "unknown")
+UNKNOWN = KIND_NAMES.index("unknown")
+_SURE = 0.5
+_LEAST_NOISE = 1e-12
+_ROWS_AT_ONCE = 16
+# Measure by measure: name, kinds it is of, unit, and the largest error that it is given with.
+_READ_OUTS = (
+    ("rotation", ("rotation",), "deg", 1.5),
+    ("edge_shift", ("growth", "shrinkage"), "px", 20.0),
+    ("contrast_change", ("contrast",), "%", 15.0),
+)
+
+
+@dataclass(frozen=True)
+class SiteMoments:
+    """Latents of some sites at six moments of a video.
+
+    Parameters
+    ----------
+    moments : ndarray (y, x, 6, latent), float16
+        Of every `every`-th site along y and x from the first; NaN where they are not known.
+    every : int
+    """
+
+    moments: NDArray[np.float16]
+    every: int
+
+    @classmethod
+    def empty(cls, sites: tuple[int, ...], latents: int, every: int) -> SiteMoments:
+        """Of so many sites along y and x, none known yet."""
+        shape = (*(-(-count // every) for count in sites), MOMENTS, latents)
+        return cls(np.full(shape, np.nan, np.float16), every)
+
+    def take(self, field: Float, first_row: int = 0, first_column: int = 0) -> None:
+        """Take up the field (frames, y, x, latent) of a tile whose first site is this one."""
+        firsts = (first_row, first_column)
+        rows, columns = (slice(-first % self.every, None, self.every) for first in firsts)
+        part = field[:, rows, columns]
+        top, left = (-(-first // self.every) for first in firsts)
+        self.moments[top : top + part.shape[1], left : left + part.shape[2]] = usable_moments(part)
+
+
+def usable_moments(field: Float) -> NDArray[np.float16]:
+    """Moments (y, x, 6, latent) of a field (frames, y, x, latent), whose unusable frames are left out.
+
+    NaN where a site is not known throughout the others, or where fewer than six frames can be used.
+    """
+    shape = (*field.shape[1:3], MOMENTS, field.shape[3])
+    told: Bools = np.isfinite(field.sum(-1))
+    frames = told.any(axis=(1, 2))
+    if frames.sum() < MOMENTS:
+        return np.full(shape, np.nan, np.float16)
+    return moments_of(field if frames.all() else field[frames]).astype(np.float16)
+
+
+def every_site(window: int, step: int) -> int:
+    """How many sites lie from one that is read to the next."""
+    return max(1, round(SPACING * window / step))
+
+
+def read_changes_steps(
+    known: SiteMoments,
+    noise: Float,
+    significant: Bools,
+    coder: Coder,
+    reader: Reader | None,
+    step: int,
+) -> Steps[xr.Dataset]:
+    """Read what happens where a change is significant.
+
+    Parameters
+    ----------
+    known : SiteMoments
+    noise : ndarray (y, x)
+        Of all sites: mean variance of the latents from frame to frame, that of a moment.
+    significant : ndarray (y, x), bool
+        Of all sites.
+    coder : Coder
+        The model, to draw windows.
+    reader : Reader or None
+        Its calibration; without one every change is of unknown kind.
+    step : int
+        Distance of neighbouring sites in px of the model.
+
+    Returns
+    -------
+    Dataset
+        Over (y, x): `kind`, index into its `attrs["names"]`, and `kind_confidence`; `rotation` in degrees
+        (from x towards y), `edge_shift` in px of the model (outwards positive), `contrast_change` in per
+        cent, from the first frame to the last, each with `…_error`; NaN where another thing happens or the
+        error would be too large to be of use. `kind_probability` (change_kind, y, x), 1 for "no change"
+        where the change is not significant.
+    """
+    shape = significant.shape
+    names = KIND_NAMES[:-1]
+    probability = np.zeros((len(names), *shape), np.float32)
+    probability[0] = 1
+    measures = np.full((2 * len(_READ_OUTS), *shape), np.nan, np.float32)
+    kind = np.where(significant, UNKNOWN, 0).astype(np.int8)
+    confidence = np.where(significant, np.nan, 1).astype(np.float32)
+    noise = np.log(noise[:: known.every, :: known.every] + _LEAST_NOISE).astype(np.float32)
+    told = np.isfinite(noise) & np.isfinite(known.moments[:, :, 0, 0])
+    wanted = told & _near(significant, known.every)
+    if reader is not None and wanted.any():
+        reading = yield from _read_steps(known, noise, told, wanted, coder, reader, step)
+        values = np.concatenate([reading.probability, reading.measure, reading.error], 1)
+        spread = _spread(values, wanted, known.every, shape)
+        read = significant & np.isfinite(spread[0])
+        probability[:, read] = spread[: len(names), read]
+        measures[:, read] = spread[len(names) :, read]
+        kind, confidence = _judged(probability, significant, read)
+    result = xr.Dataset(
+        {
+            "kind": (("y", "x"), kind, {"names": list(KIND_NAMES)}),
+            "kind_confidence": (("y", "x"), confidence, {"units": "1"}),
+            "kind_probability": (("change_kind", "y", "x"), probability, {"units": "1"}),
+        },
+        coords={"change_kind": list(names)},
+    )
+    half = len(_READ_OUTS)
+    for index, (name, kinds, unit, largest) in enumerate(_READ_OUTS):
+        value, error = measures[index], measures[half + index]
+        given = np.isin(kind, [KIND_NAMES.index(one) for one in kinds]) & (error <= largest)
+        result[name] = (("y", "x"), np.where(given, value, np.nan), {"units": unit})
+        result[f"{name}_error"] = (("y", "x"), np.where(given, error, np.nan), {"units": unit})
+    return result
+
+
+def _near(significant: Bools, every: int) -> Bools:
+    """Sites among every `every`-th that significant ones lie next to."""
+    reach = np.ones((2 * every - 1, 2 * every - 1), bool)
+    return np.asarray(ndimage.binary_dilation(significant, reach)[::every, ::every])
+
+
+def _read_steps(
+    known: SiteMoments,
+    noise: Float,
+    told: Bools,
+    wanted: Bools,
+    coder: Coder,
+    reader: Reader,
+    step: int,
+) -> Steps[Reading]:
+    """Readings of the wanted sites, some rows at a time."""
+    parts: list[Float] = []
+    reach = max(REACHES)
+    for first in range(0, len(wanted), _ROWS_AT_ONCE):
+        yield Progress(first, len(wanted), "Reading the changes")
+        # Some rows more on either side: neighbours tell of a site as well.
+        around = slice(max(first - reach, 0), first + _ROWS_AT_ONCE + reach)
+        here = np.zeros_like(wanted)
+        here[first : first + _ROWS_AT_ONCE] = wanted[first : first + _ROWS_AT_ONCE]
+        if here.any():
+            spacing = known.every * step
+            parts += features_of(
+                known.moments[around].astype(np.float32),
+                noise[around],
+                told[around],
+                here[around],
+                coder,
+                spacing,
+            )
+    return reader.read(np.concatenate(parts), wanted)
+
+
+def _spread(values: Float, wanted: Bools, every: int, shape: tuple[int, ...]) -> Float:
+    """Values (n, value) of the wanted sites, on all sites (value, y, x): linear between them."""
+    weight = wanted.astype(np.float32)
+    y, x = (np.arange(count, dtype=np.float32) / every for count in shape)
+    grid = np.meshgrid(y, x, indexing="ij")
+    total = ndimage.map_coordinates(weight, grid, order=1, mode="nearest")
+    out = np.empty((values.shape[1], *shape), np.float32)
+    for index in range(values.shape[1]):
+        filled = np.zeros(wanted.shape, np.float32)
+        filled[wanted] = values[:, index]
+        summed = ndimage.map_coordinates(filled, grid, order=1, mode="nearest")
+        out[index] = np.where(total > 0, summed / np.maximum(total, 1e-6), np.nan)
+    return out
+
+
+def _judged(probability: Float, significant: Bools, read: Bools) -> tuple[NDArray[np.int8], Float]:
+    """The kind of each site and how sure it is; unknown where no kind has more than half."""
+    moving = probability[1:]
+    strongest = moving.argmax(0) + 1
+    share = moving.max(0) / np.maximum(moving.sum(0), 1e-9)
+    clear = read & (share > _SURE) & (probability[0] < 1 - _SURE)
+    kind = np.where(significant, np.where(clear, strongest, UNKNOWN), 0).astype(np.int8)
+    unsure = np.where(read, 1 - np.maximum(moving.max(0), 0), np.nan)
+    confidence = np.where(significant, np.where(clear, moving.max(0), unsure), 1)
+    return kind, confidence.astype(np.float32)

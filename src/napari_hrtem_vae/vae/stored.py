@@ -1,0 +1,322 @@
+"""An analysis into a store: tile by tile, here or by a crew of workers, and maps from what was written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from ..errors import ClusterError, ResultError
+from ..io.memory import give_back_memory, memory_budget
+from ..io.results import ResultStore
+from ..io.source import VideoSource
+from ..progress import Progress, Steps, relabel
+from ..video.reading import CHUNK_BYTES
+from .evidence import SITE_CHANGES
+from .layout import (
+    DIMS,
+    MOMENT_DIMS,
+    P_VALUES,
+    RAW_MAPS,
+    SITE_MOMENTS,
+    TILE_MAPS,
+    active_latents,
+    empty_moments,
+    field_coordinates,
+    final_maps_steps,
+    kind_notices,
+    labelled_maps,
+    provenance,
+    result_attributes,
+    store_template,
+    stored_name,
+)
+from .meaning.reading import SiteMoments, every_site, usable_moments
+from .meaning.window_changes import MOMENTS
+from .model import Model, load_model
+from .parameters import AnalyzeParameters
+from .statistics import Double, site_maps_steps
+from .tiles import Tile, in_gigabytes
+from .walk import Walk, WalkPlan, make_encoder, plan_steps
+
+Float = NDArray[np.float32]
+Active = NDArray[np.bool_] | None
+Write = Callable[[xr.Dataset, dict[str, slice]], None]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """All that another process needs to know to work on tiles of an analysis.
+
+    Parameters
+    ----------
+    source : VideoSource
+    model : str
+        Name or file.
+    checksum : str
+        Of the model.
+    parameters : AnalyzeParameters
+    plan : WalkPlan
+    store : Path
+        Where regions are written.
+    version : str
+        Of this program.
+    """
+
+    source: VideoSource
+    model: str
+    checksum: str
+    parameters: AnalyzeParameters
+    plan: WalkPlan
+    store: Path
+    version: str
+
+    def open(self) -> Walk:
+        """The walk, in the process that this is called in.
+
+        Raises
+        ------
+        ClusterError
+            Version, model or video are not those of the process that made the plan.
+        """
+        model, here = load_model(self.model), version("napari-hrtem-vae")
+        if (here, model.checksum) != (self.version, self.checksum):
+            raise ClusterError(
+                f"A worker has version {here} of this program and model {model.checksum}, not {self.version} "
+                f"and {self.checksum}; install the same on all computers."
+            )
+        video, size = self.source.open(), self.plan.size
+        if video.shape != (size.frames, *size.grid.frame):
+            raise ClusterError(
+                f"A worker finds another video at {self.source.path} (shape {video.shape}); "
+                "give a path that is the same on all computers."
+            )
+        return Walk(self.plan.prepared(video), make_encoder(model, self.parameters), self.plan)
+
+
+class Crew(Protocol):
+    """Processes that work on tiles elsewhere."""
+
+    @property
+    def workers(self) -> int:
+        """How many tiles are worked on at once."""
+
+    @property
+    def sharing(self) -> int:
+        """How many processes share the memory that is allowed."""
+
+    def tiles_steps(self, job: TileJob, tiles: list[Tile]) -> Generator[Tile | None, None, None]:
+        """Have tiles written to a store; yields each that is done, and None while all are being worked on."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A crew, and where its processes find video and model."""
+
+    crew: Crew
+    source: VideoSource
+    model: str
+
+    @classmethod
+    def of(cls, crew: Crew, source: VideoSource, model: str) -> Elsewhere:
+        """With paths as processes that run in other folders need them; names of shipped models stay."""
+        whole = replace(source, path=str(Path(source.path).absolute()))
+        return cls(crew, whole, str(Path(model).absolute()) if Path(model).is_file() else model)
+
+    def tiles_steps(
+        self, walk: Walk, checksum: str, parameters: AnalyzeParameters, store: Path, tiles: list[Tile]
+    ) -> Generator[Progress | Tile, None, None]:
+        """Have the crew work on tiles."""
+        program = version("napari-hrtem-vae")
+        job = TileJob(self.source, self.model, checksum, parameters, walk.plan, store.absolute(), program)
+        with closing(self.crew.tiles_steps(job, tiles)) as working:
+            for done in working:
+                if done is not None:
+                    walk.count_done(done)
+                yield walk.progress(f"Encoding with {self.crew.workers} workers") if done is None else done
+
+
+def analyze_into_store_steps(
+    video: xr.DataArray,
+    model: Model,
+    parameters: AnalyzeParameters,
+    store: str | Path,
+    elsewhere: Elsewhere | None = None,
+) -> Steps[xr.Dataset]:
+    """Analyse a video into a store; see `analyze_steps`. A run that was stopped goes on there."""
+    crew = None if elsewhere is None else elsewhere.crew
+    workers, sharing = (1, 1) if crew is None else (crew.workers, crew.sharing)
+    walk = yield from plan_steps(
+        video, model, parameters, one_pass=True, stored=True, workers=workers, sharing=sharing
+    )
+    coords = field_coordinates(video, walk.plan.grid, model.card.latents)
+    active = active_latents(model.card)
+    attributes = result_attributes(video, model, parameters, walk)
+    template = store_template(walk, coords, parameters, attributes)
+    size = f"The result takes up to {template.nbytes / 1e9:.3g} GB of disk"
+    log.info("%s: %s", store, size)
+    yield walk.progress(size)
+    edges = [tile.edges for tile in walk.plan.tiles]
+    written = ResultStore.create_or_resume(store, template, provenance(video, model, parameters, walk), edges)
+    try:
+        tiles = [Tile(*edges) for edges in written.bands]
+        _check_memory_of_tiles(walk, tiles, parameters, written.path)
+        waiting = []
+        for index, tile in enumerate(tiles):
+            if index in written.finished:
+                written.check_written(_region(tile), list(map(str, template.data_vars)))
+                walk.count_done(tile)
+            else:
+                waiting.append(tile)
+        if elsewhere is None:
+            working = _tiles_here_steps(walk, written, waiting, parameters)
+        else:
+            working = elsewhere.tiles_steps(walk, model.checksum, parameters, written.path, waiting)
+        # Closed before the lock is let go: nobody writes any more then.
+        with closing(working):
+            for done in working:
+                if isinstance(done, Tile):
+                    written.note(tiles.index(done))
+                    done = walk.progress(finished=_maps_of(done, written, walk, coords, active))
+                yield done
+        yield walk.progress("Finishing the store")
+        result = xr.Dataset()
+        if walk.plan.size.frames > 1:
+            raw, p = _maps_of_all(written.path)
+            give_back_memory()
+            grid, frames = walk.plan.grid, walk.plan.size.frames
+            known = _read_moments(written.path, empty_moments(grid, model.card.latents))
+            reading = final_maps_steps(raw, p, coords, known, frames, model, grid, parameters)
+            result = yield from relabel(reading, lambda: walk.progress("Reading the changes"))
+        result.attrs = {
+            **attributes,
+            "notices": [*walk.plan.notices(video), *kind_notices(model, len(video))],
+        }
+        late = [name for name in result.data_vars if name not in RAW_MAPS]
+        written.finish(result[late])
+        stored: xr.Dataset = xr.open_zarr(written.path, consolidated=False)
+        return stored
+    finally:
+        written.release()
+
+
+def tile_into_store_steps(
+    walk: Walk, tile: Tile, store: Path, write: Write, parameters: AnalyzeParameters
+) -> Steps[None]:
+    """Encode a tile, map it, and write what is to be kept; the same wherever it is done."""
+    frames = walk.plan.size.frames
+    block = np.empty((frames, *tile.shape, walk.plan.size.latents), np.float32)
+    yield from walk.encode_tile_steps(tile, block)
+    if frames > 1:
+        raw, p = yield from tile_maps_steps(block, walk.progress)
+        arrays = raw | {P_VALUES: p}
+        variables = {stored_name(name): (DIMS[1:], values) for name, values in arrays.items()}
+        # Where sites are not read it stays NaN, which takes no room.
+        moments = np.full((*tile.shape, MOMENTS, walk.plan.size.latents), np.nan, np.float16)
+        every = every_site(walk.plan.grid.window, walk.plan.grid.step)
+        part = np.s_[-tile.first_row % every :: every, -tile.first_column % every :: every]
+        moments[part] = usable_moments(block[:, *part])
+        write(xr.Dataset({**variables, stored_name(SITE_MOMENTS): (MOMENT_DIMS, moments)}), _region(tile))
+    if parameters.keep_field or frames < 2:
+        yield from _write_field_steps(
+            walk, tile, store, write, block.astype(parameters.field_type, copy=False)
+        )
+
+
+def tile_maps_steps(block: Float, progress: Callable[[], Progress]) -> Steps[tuple[dict[str, Float], Double]]:
+    """Raw maps of a tile's field, and its p-values; NaN where the specimen drifted out of view."""
+    if not np.isfinite(block[..., 0]).any():
+        shape = block.shape[1:]
+        return {name: np.full(shape, np.nan, np.float32) for name in TILE_MAPS}, np.full(shape, np.nan)
+    return (yield from relabel(site_maps_steps(block), progress))
+
+
+def _tiles_here_steps(
+    walk: Walk, store: ResultStore, tiles: list[Tile], parameters: AnalyzeParameters
+) -> Generator[Progress | Tile, None, None]:
+    for tile in tiles:
+        yield from tile_into_store_steps(walk, tile, store.path, store.write, parameters)
+        yield tile
+
+
+def _region(tile: Tile) -> dict[str, slice]:
+    return {"y": tile.rows, "x": tile.columns}
+
+
+def _write_field_steps(
+    walk: Walk, tile: Tile, store: Path, write: Write, block: NDArray[np.floating[Any]]
+) -> Iterator[Progress]:
+    """Write z of a tile some chunks at a time, so that a stop need not wait for all of it."""
+    chunk = int(zarr.open_array(store / "z", mode="r").chunks[0])
+    several = max(1, CHUNK_BYTES // (chunk * block[0].nbytes)) * chunk
+    for start in range(0, len(block), several):
+        yield walk.progress("Writing")
+        frames = slice(start, min(start + several, len(block)))
+        write(xr.Dataset({"z": (DIMS, block[frames])}), {"time": frames, **_region(tile)})
+
+
+def _read_maps(
+    store: Path, rows: slice, columns: slice, names: tuple[str, ...] = TILE_MAPS
+) -> tuple[dict[str, Float], Double]:
+    """Raw maps and p-values of some sites, as they were written."""
+    try:
+        arrays = {name: zarr.open_array(store / stored_name(name), mode="r") for name in (*names, P_VALUES)}
+        maps = {name: np.asarray(array[rows, columns]) for name, array in arrays.items()}
+    except Exception as error:
+        raise ResultError(
+            f"The maps in {store} are damaged ({error}); delete it and run the analysis again."
+        ) from error
+    p = maps.pop(P_VALUES)
+    return maps, p
+
+
+def _maps_of_all(store: Path) -> tuple[dict[str, Any], Double]:
+    """The same of all sites; maps that are written as they are stay on the disk, to save the memory."""
+    raw: dict[str, Any]
+    for name in RAW_MAPS:
+        # One at a time, to find out now whether it is damaged.
+        _read_maps(store, slice(None), slice(None), (name,))
+    raw, p = _read_maps(store, slice(None), slice(None), SITE_CHANGES)
+    return raw | {name: da.from_zarr(store / stored_name(name)) for name in RAW_MAPS}, p
+
+
+def _read_moments(store: Path, known: SiteMoments) -> SiteMoments:
+    """Moments of the sites that kinds are read at, as they were written."""
+    try:
+        array = zarr.open_array(store / stored_name(SITE_MOMENTS), mode="r")
+        return replace(known, moments=np.asarray(array[:: known.every, :: known.every]))
+    except Exception as error:
+        raise ResultError(
+            f"The moments in {store} are damaged ({error}); delete it and run the analysis again."
+        ) from error
+
+
+def _maps_of(
+    tile: Tile, store: ResultStore, walk: Walk, coords: dict[str, xr.DataArray], active: Active
+) -> xr.Dataset | None:
+    """Maps of a tile that has just been written, to be shown."""
+    if walk.plan.size.frames < 2:
+        return None
+    labels = {**coords, "y": coords["y"][tile.rows], "x": coords["x"][tile.columns]}
+    return labelled_maps(*_read_maps(store.path, tile.rows, tile.columns), labels, active, walk.plan.grid)
+
+
+def _check_memory_of_tiles(walk: Walk, tiles: list[Tile], parameters: AnalyzeParameters, store: Path) -> None:
+    """Raise where the tiles that a run was begun with are too much for the memory given now."""
+    need = walk.plan.size.need(*tiles[0].shape)
+    if parameters.memory_gb is not None and need > memory_budget(parameters.memory_gb):
+        raise ResultError(
+            f"The unfinished run in {store} was begun with more memory; give {in_gigabytes(need)} or more to "
+            "go on with it, or delete it first."
+        )

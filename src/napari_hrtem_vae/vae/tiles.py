@@ -1,0 +1,172 @@
+"""How a video is cut for the walk: into bands of rows of sites, and these into columns where memory asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import ParameterError
+from ..video.geometry import SiteGrid
+from ..video.reading import CHUNK_BYTES
+
+# Several bands let a map fill in while the rest is computed.
+_MOST_BANDS = 6
+_ROWS_OF_A_BAND = 24
+_LEAST_CHUNK_BYTES = 1 << 18
+# A stored chunk is this wide where a tile is wider: z(t) of a region then reads little more than the region.
+STORED_COLUMNS = 64
+# What is in memory at once, in float32 copies: of frames being read, prepared and read ahead; of a whole
+# frame while its statistics are taken; and of all maps while significance is settled over all sites.
+_COPIES_OF_A_CHUNK = 6
+_COPIES_OF_A_FRAME = 8
+_COPIES_OF_MAPS = 22
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Sites that are walked through at once, over all frames: rows and columns [first, last) of sites."""
+
+    first_row: int
+    last_row: int
+    first_column: int
+    last_column: int
+
+    @property
+    def rows(self) -> slice:
+        """Rows of sites."""
+        return slice(self.first_row, self.last_row)
+
+    @property
+    def columns(self) -> slice:
+        """Columns of sites."""
+        return slice(self.first_column, self.last_column)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Sites along y and x."""
+        return self.last_row - self.first_row, self.last_column - self.first_column
+
+    @property
+    def edges(self) -> tuple[int, int, int, int]:
+        """As a journal holds it."""
+        return self.first_row, self.last_row, self.first_column, self.last_column
+
+
+@dataclass(frozen=True)
+class WalkSize:
+    """What decides how much memory a walk needs.
+
+    Parameters
+    ----------
+    grid : SiteGrid
+    frames, latents : int
+    copies : int
+        Of a tile's latent field: two where some of it cannot be used and the rest is copied out.
+    field_in_memory : bool
+        z of all sites is kept in memory, and tiles are views of it.
+    maps_in_memory : bool
+        The maps of all sites are kept in memory while others are made.
+    """
+
+    grid: SiteGrid
+    frames: int
+    latents: int
+    copies: int = 1
+    field_in_memory: bool = False
+    maps_in_memory: bool = False
+
+    def tile_bytes(self, rows: int, columns: int) -> int:
+        """Of the latent field of a tile."""
+        return 4 * self.frames * self.latents * rows * columns
+
+    def frames_at_once(self, rows: int, columns: int) -> int:
+        """Frames that are read and prepared together; depends on the tile alone, as results must."""
+        chunk = min(CHUNK_BYTES, max(_LEAST_CHUNK_BYTES, self.tile_bytes(rows, columns) // 8))
+        return max(1, min(self.frames, chunk // self._band_bytes(rows)))
+
+    def need(self, rows: int, columns: int) -> int:
+        """Bytes at the peak of a walk in tiles of so many sites."""
+        sites = self.grid.shape[0] * self.grid.shape[1]
+        maps = 4 * sites * self.latents
+        chunk = self.frames_at_once(rows, columns) * self._band_bytes(rows)
+        copies = self.copies - 1 if self.field_in_memory else self.copies
+        held = self.tile_bytes(*self.grid.shape) if self.field_in_memory else 0
+        # A quarter more: what maps are made with, and what the C library keeps of memory that was freed.
+        walking = copies * self.tile_bytes(rows, columns) * 5 // 4 + _COPIES_OF_A_CHUNK * chunk
+        if self.maps_in_memory:
+            walking += 5 * maps
+        whole_frame = _COPIES_OF_A_FRAME * 4 * math.prod(self.grid.frame)
+        return held + max(walking, whole_frame, _COPIES_OF_MAPS * maps)
+
+    def _band_bytes(self, rows: int) -> int:
+        """Of one frame's rows that a band of sites sees, enlarged."""
+        grid = self.grid
+        seen = min((rows - 1) * grid.step + grid.window, grid.enlarged[0])
+        # Before it is enlarged a band is smaller, before it is reduced larger.
+        return math.ceil(4 * seen * grid.enlarged[1] / min(1.0, grid.zoom) ** 2)
+
+
+def plan_tiles(size: WalkSize, budget: int, workers: int = 1) -> list[Tile]:
+    """Tiles that cover all sites once, the largest that fit into `budget` bytes.
+
+    Neighbouring bands read and encode a window's height twice: few tall ones cost less.
+
+    Parameters
+    ----------
+    size : WalkSize
+    budget : int
+        Bytes for one process.
+    workers : int
+        Processes that share the tiles: each gets two at least, where there are as many rows.
+
+    Raises
+    ------
+    ParameterError
+        Not even a tile of one site fits; the message says what does.
+    """
+    rows, columns = size.grid.shape
+    least = size.need(1, 1)
+    if least > budget:
+        raise ParameterError(
+            f"The memory of {budget / 1e9:.3g} GB is too small for {size.frames} frames of "
+            f"{rows} × {columns} sites; give {in_gigabytes(least)} or more."
+        )
+    bands = min(max(rows // _ROWS_OF_A_BAND, 2), _MOST_BANDS)
+    bands = min(rows, max(2, math.ceil(bands / workers)) * workers if workers > 1 else bands)
+    tall = _most(rows, lambda count: size.need(count, columns) <= budget)
+    if tall == 0:
+        return _grid_of_tiles(rows, columns, 1, _width(size, columns, budget))
+    bands = max(bands, math.ceil(rows / tall))
+    if workers > 1:
+        bands = min(rows, math.ceil(bands / workers) * workers)
+    return _grid_of_tiles(rows, columns, math.ceil(rows / bands), columns)
+
+
+def _width(size: WalkSize, columns: int, budget: int) -> int:
+    """Columns of a tile of one row; whole stored chunks where it is wider than one."""
+    wide = _most(columns, lambda count: size.need(1, count) <= budget)
+    return wide - wide % STORED_COLUMNS if wide > STORED_COLUMNS else wide
+
+
+def _most(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest count up to `limit` that fits; 0 where none does. What fits does so for all below it."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _grid_of_tiles(rows: int, columns: int, tall: int, wide: int) -> list[Tile]:
+    return [
+        Tile(row, min(row + tall, rows), column, min(column + wide, columns))
+        for row in range(0, rows, tall)
+        for column in range(0, columns, wide)
+    ]
+
+
+def in_gigabytes(size: int) -> str:
+    """A size to be typed in: rounded up, so that it is enough."""
+    places = 2 if size > 1e8 else 5
+    return f"{math.ceil(size / 10 ** (9 - places)) / 10**places:g} GB"

@@ -1,0 +1,94 @@
+"""Calibration end to end, with a coder that is quick; and of the shipped models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import napari_hrtem_vae as hv
+from napari_hrtem_vae.errors import ParameterError
+from napari_hrtem_vae.progress import run
+from napari_hrtem_vae.vae.card import shipped_models
+from napari_hrtem_vae.vae.meaning import labels
+from napari_hrtem_vae.vae.meaning.calibration import (
+    CalibrationParameters,
+    calibrate_steps,
+    known_sites_steps,
+    train_reader_steps,
+)
+from napari_hrtem_vae.vae.meaning.known_changes import KINDS
+from napari_hrtem_vae.vae.meaning.reader import ReaderCard, reader_of
+from napari_hrtem_vae.vae.model import Model
+
+
+class Blocks:
+    """Latents are means of blocks of 4 × 4 px, drawn as they are."""
+
+    def __init__(self):
+        self.card = hv.load_model("pbs-64-fast").card
+
+    def encode(self, windows):
+        n, size = len(windows), windows.shape[-1] // 4
+        z = windows.reshape(n, size, 4, size, 4).mean((2, 4)).reshape(n, -1)
+        return z, z
+
+    def decode(self, z):
+        size = round(z.shape[1] ** 0.5)
+        return np.repeat(np.repeat(z.reshape(-1, size, size), 4, 1), 4, 2)
+
+
+@pytest.fixture(scope="module")
+def known():
+    coder = Blocks()
+    both = run(known_sites_steps(coder, 10, 0, both_directions=True))
+    return both, run(known_sites_steps(coder, 3, 1))
+
+
+def test_backwards_growth_is_shrinkage(known):
+    both, _ = known
+    rows, columns = both.sites
+    kind = both.kind.reshape(-1, 2, rows * columns)
+    measure = both.measure.reshape(-1, 2, rows * columns, 3)
+    np.testing.assert_array_equal(kind[:, 0] == 1, kind[:, 1] == 2)
+    np.testing.assert_array_equal(kind[:, 0] == 3, kind[:, 1] == 3)
+    np.testing.assert_allclose(measure[:, 0, :, :2], -measure[:, 1, :, :2])
+    # What fades to a half grows to the double.
+    product = (1 + measure[:, 0, :, 2] / 100) * (1 + measure[:, 1, :, 2] / 100)
+    np.testing.assert_allclose(product, 1, atol=1e-5)
+
+
+def test_a_reader_of_known_sites_does_better_than_chance(known):
+    both, test = known
+    card = ReaderCard("blocks", "", 0)
+    reader = run(train_reader_steps(both, test, card, CalibrationParameters(scenes=13, epochs=12)))
+    everywhere = np.ones((len(test.kind) // (test.sites[0] * test.sites[1]), *test.sites), bool)
+    guess = reader.read(test.features, everywhere).probability.argmax(1)
+    clear = test.kind >= 0
+    recall = [(guess == index)[test.kind == index].mean() for index in np.unique(test.kind[clear])]
+    assert np.mean(recall) > 2 / len(KINDS)
+    recalls = reader.card.record["recall"]
+    assert set(recalls) <= set(KINDS)
+
+
+@pytest.mark.parametrize("name", list(shipped_models()))
+def test_shipped_models_are_calibrated(name):
+    model = hv.load_model(name)
+    reader = reader_of(model)
+    assert reader is not None
+    assert reader.card.model == name
+    assert len(labels(model)) == model.card.latents
+    assert min(reader.card.record["recall"].values()) > 0.3
+
+
+def test_a_model_without_a_period_cannot_be_calibrated():
+    model = hv.load_model("pbs-64-fast")
+    unknown = Model(replace(model.card, period_px=None), model.network)
+    with pytest.raises(ParameterError, match="fringe period"):
+        run(calibrate_steps(unknown, CalibrationParameters(scenes=8)))
+
+
+def test_too_few_scenes_are_refused():
+    with pytest.raises(ParameterError, match="scenes"):
+        CalibrationParameters(scenes=3)

@@ -1,0 +1,105 @@
+"""Readers: their files, and what they do with sites."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from napari_hrtem_vae.errors import ModelFileError
+from napari_hrtem_vae.progress import run
+from napari_hrtem_vae.vae.meaning.calibration import CalibrationParameters, KnownSites, train_reader_steps
+from napari_hrtem_vae.vae.meaning.known_changes import KINDS, MEASURES
+from napari_hrtem_vae.vae.meaning.reader import Reader, ReaderCard, load_reader, save_reader
+
+SITES = (5, 6)
+
+
+def sites(scenes, seed):
+    """Kinds that features tell plainly, and a rotation, one a scene, that one of them measures roughly."""
+    rng = np.random.default_rng(seed)
+    count = scenes * SITES[0] * SITES[1]
+    kind = rng.integers(-1, len(KINDS), count)
+    features = rng.normal(0, 0.3, (count, 12)).astype(np.float32)
+    for index in range(len(KINDS)):
+        features[kind == index, index] += 3
+    measure = np.zeros((count, len(MEASURES)), np.float32)
+    turn = np.repeat(rng.uniform(-10, 10, scenes), count // scenes)
+    measure[:, 0] = np.where(kind == 3, turn, 0)
+    features[:, 8] += turn / 5
+    return KnownSites(features, kind, measure, SITES)
+
+
+def maps(scenes):
+    return np.ones((scenes, *SITES), bool)
+
+
+@pytest.fixture(scope="module")
+def reader():
+    parameters = CalibrationParameters(scenes=8, epochs=40)
+    return run(train_reader_steps(sites(150, 0), sites(40, 1), ReaderCard("m", "c", 0), parameters))
+
+
+def test_a_reader_learns_kinds_and_measures(reader):
+    test = sites(60, 2)
+    reading = reader.read(test.features, maps(60))
+    clear = test.kind >= 0
+    assert (reading.probability.argmax(1) == test.kind)[clear].mean() > 0.97
+    np.testing.assert_allclose(reading.probability.sum(1), 1, atol=1e-5)
+    turning = test.kind == 3
+    error = (reading.measure - test.measure)[turning, 0]
+    # One site alone is off by 1.5°; its neighbours that turn with it help.
+    assert np.sqrt(np.mean(error**2)) < 1.1
+    assert 0.85 < np.mean(np.abs(error) < 1.96 * reading.error[turning, 0]) < 0.995
+    assert set(reader.card.record["recall"]) == set(KINDS)
+
+
+def test_measures_of_one_map_stay_out_of_the_next(reader):
+    test = sites(2, 5)
+    both = reader.read(test.features, maps(2))
+    first = reader.read(test.features[: SITES[0] * SITES[1]], maps(1))
+    np.testing.assert_allclose(both.measure[: len(first.measure)], first.measure, rtol=1e-4, atol=1e-4)
+
+
+def test_a_reader_comes_back_from_its_file(reader, tmp_path):
+    path = save_reader(reader, tmp_path / "m.reader.safetensors")
+    again = load_reader(path)
+    assert again.card == reader.card
+    features = sites(3, 3).features
+    np.testing.assert_allclose(
+        again.read(features, maps(3)).probability, reader.read(features, maps(3)).probability, atol=5e-3
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "x.reader.safetensors"
+    with pytest.raises(ModelFileError, match="no calibration"):
+        load_reader(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(ModelFileError, match="damaged"):
+        load_reader(path)
+    save_file({"a": torch.zeros(2)}, path, {"hrtem_vae_reader": "{}"})
+    with pytest.raises(ModelFileError, match="damaged"):
+        load_reader(path)
+
+
+def test_a_card_of_another_size_than_its_weights_is_refused_before_memory_is_taken(reader, tmp_path):
+    path = tmp_path / "x.reader.safetensors"
+    for features in (13, 10**9):
+        card = {"model": "m", "model_checksum": "c", "features": features, "width": 128, "record": {}}
+        save_file(dict(reader.state_dict()), path, {"hrtem_vae_reader": json.dumps(card)})
+        with pytest.raises(ModelFileError, match="damaged"):
+            load_reader(path)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    reader = Reader(ReaderCard("m", "c", 4))
+    with torch.no_grad():
+        reader.layers[0].weight[0, 0] = torch.nan
+    path = save_reader(reader, tmp_path / "x.reader.safetensors")
+    with pytest.raises(ModelFileError, match="no numbers"):
+        load_reader(path)

@@ -1,0 +1,73 @@
+"""Tiles: every site once, within the memory, whole stored chunks; and the least memory that works."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_hrtem_vae.errors import ParameterError
+from napari_hrtem_vae.vae.tiles import STORED_COLUMNS, WalkSize, plan_tiles
+from napari_hrtem_vae.video.geometry import SiteGrid
+
+SIZES = st.builds(
+    lambda rows, columns, step, frames, latents, kept: WalkSize(
+        SiteGrid((rows, columns), 64, step), frames, latents, field_in_memory=kept, maps_in_memory=kept
+    ),
+    st.integers(64, 1500),
+    st.integers(64, 1500),
+    st.integers(4, 64),
+    st.integers(1, 3000),
+    st.integers(1, 64),
+    st.booleans(),
+)
+
+
+@given(SIZES, st.floats(1, 30), st.integers(1, 9))
+def test_tiles_hold_every_site_once_and_fit_the_memory(size: WalkSize, times: float, workers: int) -> None:
+    budget = int(size.need(1, 1) * times)
+    tiles = plan_tiles(size, budget, workers)
+    seen = np.zeros(size.grid.shape, int)
+    for tile in tiles:
+        seen[tile.rows, tile.columns] += 1
+        assert size.need(*tile.shape) <= budget
+    assert (seen == 1).all()
+    assert len(tiles) >= min(workers, size.grid.shape[0] // 2)
+
+
+@given(SIZES, st.floats(1, 3))
+def test_tiles_are_whole_stored_chunks(size: WalkSize, times: float) -> None:
+    tiles = plan_tiles(size, int(size.need(1, 1) * times))
+    tall, wide = tiles[0].shape
+    stored = min(wide, STORED_COLUMNS)
+    for tile in tiles:
+        assert tile.first_row % tall == 0
+        assert tile.first_column % wide == 0
+        assert tile.first_column % stored == 0
+
+
+@given(SIZES)
+def test_memory_that_is_too_small_is_told_with_one_that_is_enough(size: WalkSize) -> None:
+    with pytest.raises(ParameterError) as refused:
+        plan_tiles(size, size.need(1, 1) - 1)
+    enough = re.search(r"give ([\d.]+) GB or more", str(refused.value))
+    assert enough is not None
+    assert plan_tiles(size, int(float(enough[1]) * 1e9))
+
+
+def test_a_long_video_is_cut_into_columns_where_a_row_does_not_fit() -> None:
+    size = WalkSize(SiteGrid((4096, 4096), 64, 8), 20_000, 64)
+    row = size.tile_bytes(1, 505)
+    tiles = plan_tiles(size, 1_500_000_000)
+    assert row > 1_500_000_000
+    assert tiles[0].shape[0] == 1
+    assert tiles[0].shape[1] % STORED_COLUMNS == 0
+
+
+def test_frames_read_at_once_do_not_depend_on_the_memory_allowed() -> None:
+    size = WalkSize(SiteGrid((512, 512), 64, 8), 500, 64)
+    assert size.frames_at_once(7, 57) == replace(size, maps_in_memory=True).frames_at_once(7, 57)
