@@ -8,8 +8,12 @@ from dynamics_scenes import STEP, WINDOW, share_of_windows
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
+import napari_hrtem_vae as hv
 from napari_hrtem_vae.progress import run
+from napari_hrtem_vae.vae.card import ModelCard
 from napari_hrtem_vae.vae.evidence import site_changes_steps
+from napari_hrtem_vae.vae.meaning.known_changes import known_scene
+from napari_hrtem_vae.video.scaling import grey_range, scale_to_range
 
 Map = NDArray[np.floating]
 _SMOOTHING_PX = 1.5
@@ -71,3 +75,47 @@ def components_of_windows(frames: NDArray[np.float32], seed: int = 0) -> xr.Data
     field = np.stack([(frame.reshape(-1, size) - mean) @ axes for frame in windows])
     dims = ("time", "y", "x", "latent")
     return xr.DataArray(field.reshape(*shape, _COMPONENTS).astype(np.float32), dims=dims)
+
+
+class Components:
+    """Windows to their principal components and back, as a model does with latents."""
+
+    def __init__(self, card: ModelCard, mean: NDArray[np.float32], axes: NDArray[np.float32]) -> None:
+        self.card, self._mean, self._axes = card, mean, axes
+
+    def encode(self, windows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Windows (n, window, window) to components (n, 64), twice, for they have no variance."""
+        z = (np.ascontiguousarray(windows).reshape(len(windows), -1) - self._mean) @ self._axes
+        return z, z
+
+    def decode(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Components (n, 64) to windows."""
+        return (z @ self._axes.T + self._mean).reshape(len(z), WINDOW, WINDOW)
+
+
+def components_coder(scenes: int = 60, seed: int = 99) -> Components:
+    """Components of the windows of scenes of known change."""
+    rng = np.random.default_rng(seed)
+    card = hv.load_model("pbs-64-fast").card
+    windows = []
+    for _ in range(scenes):
+        scene = known_scene(
+            rng, side=192, frames=24, period_px=21.2, dose_e_per_px=(4, 300), smoothing_px=_SMOOTHING_PX
+        )
+        views = np.lib.stride_tricks.sliding_window_view(scene.frames, (WINDOW, WINDOW), (1, 2))
+        windows.append(views[::6, ::32, ::32].reshape(-1, WINDOW**2))
+    flat = np.concatenate(windows)
+    mean = flat.mean(0)
+    flat = flat - mean
+    _, axes = np.linalg.eigh(flat.T @ flat)
+    return Components(card, mean, np.ascontiguousarray(axes[:, ::-1][:, :_COMPONENTS]))
+
+
+def components_of(frames: NDArray[np.float32], coder: Components) -> NDArray[np.float32]:
+    """Components (time, y, x, 64) of all sites of a video, scaled as a model has it."""
+    scaled = scale_to_range(frames, *grey_range(frames[:: max(1, len(frames) // 8)]))
+    windows = np.lib.stride_tricks.sliding_window_view(scaled, (WINDOW, WINDOW), (1, 2))[:, ::STEP, ::STEP]
+    shape = windows.shape[1:3]
+    return np.stack(
+        [coder.encode(frame.reshape(-1, WINDOW, WINDOW))[0].reshape(*shape, -1) for frame in windows]
+    )

@@ -65,9 +65,10 @@ def watch(tmp_path: Path, monkeypatch, capsys):
         *arguments: str, react: Callable[[dict], None] = lambda _: None, into: int | str = os.devnull
     ) -> tuple[int, list[dict], str]:
         monkeypatch.setattr(sys, "argv", ["hrtem-vae", "watch", *arguments])
-        with open(into, "wb") as file, Output(file, react) as output, pytest.raises(SystemExit) as end:
+        with open(into, "wb") as file, Output(file, react) as output:
             monkeypatch.setattr(sys, "stdout", output)
-            main()
+            with pytest.raises(SystemExit) as end:
+                main()
         monkeypatch.undo()
         return end.value.code, output.lines, " ".join(capsys.readouterr().err.split())
 

@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
-from qtpy.QtCore import Qt
 from scipy import ndimage
 from skimage.color import rgb2lab
 
@@ -38,6 +38,7 @@ from napari_hrtem_vae.widgets.layers import (
     placement_of_result,
     result_of,
 )
+from napari_hrtem_vae.widgets.map_layer import MapLayer
 from napari_hrtem_vae.widgets.maps_panel import MapsPanel
 from napari_hrtem_vae.widgets.results_reader import get_result_reader
 from napari_hrtem_vae.widgets.results_writer import write_results
@@ -161,7 +162,7 @@ def test_kinds_have_their_colours_wherever_they_are():
     layer = layer_of(turning())
     for site, kind in (((0, 0), "rotation"), ((2, 3), "rotation"), ((2, 0), "growth")):
         colour = layer.colormap.map(int(layer.data[site]))
-        assert "#%02x%02x%02x" % tuple(round(255 * part) for part in colour[:3]) == COLOURS[kind]
+        assert to_hex(colour[:3]) == COLOURS[kind]
     assert layer.colormap.map(0)[3] == 0
 
 
@@ -249,8 +250,7 @@ def test_a_map_of_nothing_significant_stays_dark():
 @pytest.mark.parametrize(
     ("meanings", "names"),
     [
-        (["rotation", "mixed", "inactive"], ["z0 · rotation", "z1 · mixed", "z2 · inactive"]),
-        (["mixed", "mixed", "inactive"], ["z0", "z1", "z2 · inactive"]),
+        (["rotation", "mixed", "inactive"], ["z0 · rotation", "z1", "z2 · inactive"]),
         (["mixed"] * 3, ["z0", "z1", "z2"]),
         (["edge", "", "edge"], ["z0 · edge", "z1", "z2 · edge"]),
         (["edge"], ["z0", "z1", "z2"]),
@@ -332,7 +332,7 @@ def test_a_latent_that_is_picked_is_shown_though_the_map_was_of_all(maps, how):
 
 def test_latents_are_listed_with_meaning_and_peak(maps):
     panel, store = maps
-    result = turning().assign_attrs(latent_meanings=["rotation", "edge", "mixed"])
+    result = turning().assign_attrs(latent_meanings=["rotation", "edge", "period"])
     finish(store, result)
     peaks = result["time_correlated_variance"].max(("y", "x")).values
     first = panel.latent_box.itemData(0)
@@ -441,29 +441,40 @@ def test_the_writer_saves_the_result_of_its_kinds_alone(tmp_path):
     assert kind_names(again) == tuple(NAMES)
 
 
-def test_the_end_of_an_analysis_shows_what_changed_and_its_kinds_above(
-    viewer, make_widget, qtbot, video_array
-):
-    video = viewer.add_image(video_array, name="film")
+def test_the_end_of_an_analysis_shows_what_changed(viewer, make_widget, analyse, video_array):
+    viewer.add_image(video_array, name="film")
     widget = make_widget(viewer)
-    qtbot.mouseClick(widget.run.button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: widget.run.work is None, timeout=60_000)
+    analyse(widget)
     (shown,) = [layer for layer in viewer.layers if result_of(layer) is not None]
-    result = widget.store.state.result
-    np.testing.assert_array_equal(shown.data, result["change"])
+    np.testing.assert_array_equal(shown.data, widget.store.state.result["change"])
     assert shown.name == "film · change"
-    viewer.layers[:] = [video, shown]
-    # a second end of a run, of a result with kinds
-    known = result.assign(
-        kind=result["change"].copy(data=np.where(result["change"] > 1, 3, 0).astype(np.int8))
-    )
-    known["kind"].attrs["names"] = NAMES
-    widget.store.change(running=True)
-    widget.store.change(running=False, result=known, analysis=widget.store.state.analysis + 1)
+
+
+def test_the_kinds_of_a_finished_result_lie_above_its_map_and_leave_the_video_selected(viewer):
+    video = viewer.add_image(np.zeros((3, 20, 20)), name="film")
+    store = Store()
+    layers = MapLayer(viewer, store)
+    result = turning()
+    found = {"placement": placement_of_result(result), "title": "film", "analysed": video}
+    store.change(running=True)
+    store.change(result=result.drop_vars("kind"), analysis=1, **found)
+    assert kinds_in(viewer) == []
+    store.change(running=False, result=result)
     (layer,) = kinds_in(viewer)
     assert viewer.layers[-1] is layer
-    assert viewer.layers.selection.active is not layer
-    np.testing.assert_array_equal(layer.data > 0, known["kind"] > 0)
+    assert layer.name == "film · kinds"
+    assert viewer.layers.selection.active is video
+    layer.contour = 0
+    viewer.layers.selection.active = layer
+    assert layer.contour == 0
     viewer.layers.remove(layer)
-    widget.maps.step(1)
+    store.change(latent=1)
     assert kinds_in(viewer) == []
+    # a map of an older result that is selected is not taken for the new one
+    viewer.layers.selection.active = layers.layer
+    again = turning()
+    store.change(result=again, analysis=2, **found)
+    assert len(kinds_in(viewer)) == 1
+    assert store.state.result is again
+    assert store.state.analysis == 2
+    layers.shut_down()

@@ -36,7 +36,9 @@ _TRUNCATED = 2.0
 _MOST_MEMORY = 2.0
 # Share of the sites that tell centre and width of the still ones: when many stand out, and when few do.
 _LEAST, _MOST = 0.4, 0.9
-_OUTSTANDING = 3.09
+# So many widths from the centre a site stands out; beyond this share of sites, fewer of the others count.
+_OUTSTANDING = 4.0
+_FEW_OUTSTANDING, _FEWER = 0.01, 5.0
 
 
 def site_changes_steps(field: Float) -> Steps[dict[str, Float]]:
@@ -216,7 +218,7 @@ def null_p(score: Double, windows: float) -> Double:
     centre, width = _lower_part(told, _LEAST)
     # Where next to nothing stands out, more of the sites tell what still ones do.
     outstanding = float(np.mean(told > centre + _OUTSTANDING * width))
-    share = min(0.97 - 1.3 * outstanding, _MOST)
+    share = _MOST - _FEWER * max(outstanding - _FEW_OUTSTANDING, 0)
     centre, width = _lower_part(told, max(share, _LEAST))
     if not width > 0:
         return np.where(np.isfinite(root), 1.0, np.nan)

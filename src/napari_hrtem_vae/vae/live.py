@@ -42,8 +42,8 @@ from .stored import tile_maps_steps
 WAITING = "Waiting for frames in"
 _FEWEST_FOR_MAPS = 4
 _REST_S = 0.02
-# Between the end of some maps and the begin of the next: the encoder has the machine to itself.
-_BETWEEN_MAPS_S = 0.3
+# Between the end of some maps and the begin of the next: frames that land together share their maps.
+_BETWEEN_MAPS_S = 0.1
 # The first frames settle the grey range: so many, or all that come within a second.
 _PATIENCE_AT_FIRST_S = 1.0
 _PATIENCE_AT_THE_END_S = 0.5

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 METADATA = "hrtem_vae"  # key of this plugin's notes in a layer's metadata
 BRIGHTEST = 99.5
-INACTIVE = "inactive"  # of a latent's meaning
+MIXED = "mixed"  # meaning of a latent that answers to several changes
 TIME_LABELS = ("t", "time", "frame", "frames")
 Float = NDArray[np.float64]
 
@@ -316,17 +316,18 @@ def latent_order(peaks: NDArray[np.float32], order: str) -> list[int]:
 
 
 def latent_names(result: xr.Dataset) -> list[str]:
-    """How each latent is called: its index, and its meaning where the result tells it.
+    """How each latent is called: its index, and its meaning where the result tells one.
 
-    A meaning that all active latents share tells none apart, and is left out.
+    Latents that answer to several changes are most of a model's; the word for them would tell none apart.
     """
     latents = int(result.sizes.get("latent", 0))
     meanings = result.attrs.get("latent_meanings")
     if not isinstance(meanings, list | tuple) or len(meanings) != latents:
-        meanings = [""] * latents
-    shared = set(meanings) - {INACTIVE}
-    told = ["" if len(shared) == 1 and meaning in shared else str(meaning or "") for meaning in meanings]
-    return [f"z{latent} · {meaning}" if meaning else f"z{latent}" for latent, meaning in enumerate(told)]
+        meanings = [MIXED] * latents
+    return [
+        f"z{latent} · {meaning}" if meaning and meaning != MIXED else f"z{latent}"
+        for latent, meaning in enumerate(meanings)
+    ]
 
 
 def note_of(layer: Any) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class MapLayer:
     def __init__(self, viewer: Any, store: Store) -> None:
         self._viewer, self._store = viewer, store
         self._layer: Any = None
+        self._adding = False  # a layer of ours: the selection that moves with it is not the user's
         self._deleted = False  # by the user: comes back only when something of the result is picked
         self._analysis = store.state.analysis
         self._with_kinds = self._analysis  # the last analysis whose kinds were shown, here or by a reader
@@ -94,7 +95,7 @@ class MapLayer:
             self._store.drop_result(message=Message())
 
     def _activated(self, event: Any) -> None:
-        if event.value is not None and event.value is not self._layer:
+        if event.value is not None and event.value is not self._layer and not self._adding:
             self._adopt(event.value)
 
     def _adopt(self, layer: Any) -> None:
@@ -237,10 +238,14 @@ class MapLayer:
 
     def _add_above(self, layer: Any) -> None:
         active = self._viewer.layers.selection.active
-        self._viewer.add_layer(layer)
-        # the video stays selected: its frames are what the user steps through
-        if active is not None and active in self._viewer.layers:
-            self._viewer.layers.selection.active = active
+        self._adding = True
+        try:
+            self._viewer.add_layer(layer)
+            # the video stays selected: its frames are what the user steps through
+            if active is not None and active in self._viewer.layers:
+                self._viewer.layers.selection.active = active
+        finally:
+            self._adding = False
 
 
 def _outline_kinds(layer: Any) -> None:

@@ -73,7 +73,7 @@ class MapsPanel(Panel):
         viewer.bind_key(NEXT_KEY, self._next, overwrite=True)
         viewer.bind_key(PREVIOUS_KEY, self._previous, overwrite=True)
         # one that is picked again counts too
-        self.latent_box.activated.connect(lambda _: self._show_a_latent())
+        self.latent_box.activated.connect(lambda index: self.pick(self.latent_box.itemData(index)))
         store.on("running", self._recommend)
         store.on("latent analysis", self._latent_changed)
         store.on("result revision analysis order running", self._list)
@@ -106,6 +106,11 @@ class MapsPanel(Panel):
         if self._order:
             index = (self.latent_box.currentIndex() + by) % len(self._order)
             self.latent_box.setCurrentIndex(index)
+
+    def pick(self, latent: int) -> None:
+        """Show the map of a latent; of the one that is picked already too, where the map was of all."""
+        self._store.change(latent=latent)
+        self._show_a_latent()
 
     def _list(self) -> None:
         state = self._store.state

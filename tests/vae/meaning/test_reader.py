@@ -65,7 +65,7 @@ def test_measures_of_one_map_stay_out_of_the_next(reader):
 
 
 def test_a_reader_comes_back_from_its_file(reader, tmp_path):
-    path = save_reader(reader, tmp_path / "m.reader.safetensors")
+    path = save_reader(reader, tmp_path / "m.calibration")
     again = load_reader(path)
     assert again.card == reader.card
     features = sites(3, 3).features
@@ -76,7 +76,7 @@ def test_a_reader_comes_back_from_its_file(reader, tmp_path):
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
-    path = tmp_path / "x.reader.safetensors"
+    path = tmp_path / "x.calibration"
     with pytest.raises(ModelFileError, match="no calibration"):
         load_reader(path)
     path.write_bytes(b"nothing of the kind")
@@ -88,7 +88,7 @@ def test_a_file_that_is_none_is_refused(tmp_path):
 
 
 def test_a_card_of_another_size_than_its_weights_is_refused_before_memory_is_taken(reader, tmp_path):
-    path = tmp_path / "x.reader.safetensors"
+    path = tmp_path / "x.calibration"
     for features in (13, 10**9):
         card = {"model": "m", "model_checksum": "c", "features": features, "width": 128, "record": {}}
         save_file(dict(reader.state_dict()), path, {"hrtem_vae_reader": json.dumps(card)})
@@ -100,6 +100,6 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     reader = Reader(ReaderCard("m", "c", 4))
     with torch.no_grad():
         reader.layers[0].weight[0, 0] = torch.nan
-    path = save_reader(reader, tmp_path / "x.reader.safetensors")
+    path = save_reader(reader, tmp_path / "x.calibration")
     with pytest.raises(ModelFileError, match="no numbers"):
         load_reader(path)

@@ -24,7 +24,7 @@ from .known_changes import KINDS, MEASURES
 Float = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 FORMAT = "1"
-SUFFIX = ".reader.safetensors"
+SUFFIX = ".calibration"
 _LARGEST_FILE = 10 * 2**20
 _MOST_FEATURES = 4096
 # Measures are of order 1 in these units: degrees, px, per cent.

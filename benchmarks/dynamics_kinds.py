@@ -1,0 +1,124 @@
+"""Which kind of change each site shows, and by how much: the latents against components of the windows.
+
+    python benchmarks/dynamics_kinds.py [--models pbs-64-fast] [--doses 20 8] [--seeds 901 902]
+                                        [--imaging fast] [--components SCENES]
+
+Scenes as of `dynamics.py`. Balanced accuracy is over no change, growth, shrinkage, rotation, translation and
+contrast; a site of unknown kind counts as wrong. Selective: area under the ROC curve of each kind's
+probability, sites of that kind against all others. With --components the same classifier is calibrated on
+so many scenes for 64 principal components of windows (minutes), and told which sites changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+from dynamics_measures import area_under_curve, components_coder, components_of, levelled
+from dynamics_scenes import Scene, make_scene
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+import napari_hrtem_vae as hv
+from napari_hrtem_vae.progress import run
+from napari_hrtem_vae.vae.meaning.calibration import (
+    CalibrationParameters,
+    known_sites_steps,
+    train_reader_steps,
+)
+from napari_hrtem_vae.vae.meaning.reader import Reader, ReaderCard
+from napari_hrtem_vae.vae.meaning.reading import KIND_NAMES, SiteMoments, read_changes_steps
+from napari_hrtem_vae.vae.meaning.site_features import Coder, noise_of
+
+CHANGES = ("rotation", "growth", "shrinkage", "translation", "contrast", "static")
+DOSES = (50.0, 20.0, 8.0)
+SEEDS = (901, 902)
+_TURN_DEG = 5.0
+_COVERED = 1.96
+
+
+def readings(
+    scene: Scene, models: list[str], components: tuple[Coder, Reader] | None
+) -> Iterator[tuple[str, NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]]:
+    """Kind, probability of kinds, and rotation with its error (2, y, x), by method."""
+    significant = None
+    for model in models:
+        maps = hv.analyze(scene.video, model, keep_field=False)
+        significant = maps["change"].values > -np.log10(0.05)
+        turn = np.stack([maps["rotation"].values, maps["rotation_error"].values])
+        yield model, maps["kind"].values, maps["kind_probability"].values, turn
+    if components is not None and significant is not None:
+        coder, reader = components
+        field = components_of(levelled(scene.video), coder)
+        known = SiteMoments.empty(field.shape[1:3], field.shape[3], 2)
+        known.take(field)
+        maps = run(read_changes_steps(known, noise_of(field), significant, coder, reader, 8))
+        turn = np.stack([maps["rotation"].values, maps["rotation_error"].values])
+        yield "64 components", maps["kind"].values, maps["kind_probability"].values, turn
+
+
+def calibrated_components(scenes: int) -> tuple[Coder, Reader]:
+    """Components of windows of known scenes, and the same classifier as the latents', calibrated on them."""
+    coder = components_coder()
+    train = run(known_sites_steps(coder, scenes, 0, both_directions=True))
+    test = run(known_sites_steps(coder, max(scenes // 8, 1), 1_000_003))
+    parameters = CalibrationParameters(scenes=scenes)
+    return coder, run(train_reader_steps(train, test, ReaderCard("components", "", 0), parameters))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", default=["pbs-64-fast"])
+    parser.add_argument("--doses", nargs="+", type=float, default=list(DOSES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--imaging", default="fast", choices=("fast", "multislice"))
+    parser.add_argument("--components", type=int, default=0)
+    options = parser.parse_args()
+    console = Console(width=170)
+    components = calibrated_components(options.components) if options.components else None
+    kinds = KIND_NAMES[:-1]
+    table = Table("e/px", "method", "balanced", *kinds, "selective (least)", "turn rms", "covered", "given")
+    for dose in options.doses:
+        found = defaultdict(lambda: defaultdict(list))
+        for change in CHANGES:
+            for seed in options.seeds:
+                scene = make_scene(change, dose, seed, options.imaging)
+                clear = scene.kind >= 0
+                for method, kind, probability, turn in readings(scene, options.models, components):
+                    of = found[method]
+                    of["truth"].append(scene.kind[clear])
+                    of["kind"].append(kind[clear])
+                    of["probability"].append(probability[:, clear])
+                    if change == "rotation":
+                        of["turn"].append(turn[:, scene.kind == kinds.index("rotation")])
+        for method, of in found.items():
+            truth, kind = np.concatenate(of["truth"]), np.concatenate(of["kind"])
+            probability, turn = np.concatenate(of["probability"], 1), np.concatenate(of["turn"], 1)
+            recall = [(kind[truth == index] == index).mean() for index in range(len(kinds))]
+            selective = [
+                area_under_curve(probability[index], truth == index, truth != index)
+                for index in range(1, len(kinds))
+            ]
+            given = np.isfinite(turn[0])
+            off = turn[0, given] - _TURN_DEG
+            table.add_row(
+                f"{dose:g}",
+                method,
+                f"{np.mean(recall):.3f}",
+                *(f"{share:.3f}" for share in recall),
+                f"{min(selective):.3f}",
+                f"{np.sqrt(np.mean(off**2)):.2f}°",
+                f"{100 * np.mean(np.abs(off) < _COVERED * turn[1, given]):.0f} %",
+                f"{100 * given.mean():.0f} %",
+            )
+        console.log(f"{dose:g} e/px done")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
