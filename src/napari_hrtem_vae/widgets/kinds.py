@@ -111,12 +111,15 @@ def kinds_layer_data(result: xr.Dataset, placement: Placement, title: str) -> La
         much; the status bar shows them. Hidden while no kind is known. None where nothing changed.
     """
     from napari.utils.colormaps import DirectLabelColormap
+    from napari.utils.colormaps.standardize_color import transform_color
 
     if not kinds_seen(result):
         return None
     labels, kinds = _places(result)
-    colours: dict[int | None, str] = {None: "transparent"}
-    colours |= {place: colour_of(kind) for place, kind in enumerate(kinds) if place}
+    # napari takes long over thousands of colours by name
+    rgba = {kind: transform_color(colour_of(kind))[0] for kind in set(kinds[1:])}
+    colours: dict[int | None, Any] = {None: "transparent"}
+    colours |= {place: rgba[kind] for place, kind in enumerate(kinds) if place}
     options = {
         "name": f"{title} · kinds" if title else "kinds",
         "colormap": DirectLabelColormap(color_dict=colours),

@@ -35,5 +35,5 @@ class KindsLegend(QLabel):
         told = set(kinds) - {UNKNOWN}
         # names may come from a file
         entries = [f'<span style="color: {colour_of(kind)}">■</span>&nbsp;{escape(kind)}' for kind in kinds]
-        self.setText(" &nbsp;".join(entries) if told else "")
+        self.setText("&nbsp; ".join(entries) if told else "")
         self.setVisible(bool(told))
