@@ -23,6 +23,7 @@ from ..video.reading import read_frames
 from .card import ModelCard
 from .evidence import SITE_CHANGES
 from .hotspots import find_hotspots
+from .meaning import labels
 from .meaning.reader import reader_of
 from .meaning.reading import SiteMoments, every_site, read_changes_steps
 from .meaning.site_features import moment_noise
@@ -229,8 +230,15 @@ def result_attributes(
             "left_out_frames": np.flatnonzero(plan.left_out).tolist(),
             "unreadable_frames": np.flatnonzero(plan.unreadable).tolist(),
             "version": version("napari-hrtem-vae"),
+            **meanings_of(model),
         }
     )
+
+
+def meanings_of(model: Model) -> dict[str, list[str]]:
+    """What each latent answers to, for the attributes of a result; nothing where it is not known."""
+    found = labels(model)
+    return {} if found is None else {"latent_meanings": list(found)}
 
 
 def result_parameters(parameters: AnalyzeParameters) -> dict[str, Any]:

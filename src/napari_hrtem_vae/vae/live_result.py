@@ -14,6 +14,7 @@ import xarray as xr
 from ..io.growing import FrameFile, GrowingFolder, State
 from ..io.results import plain_attributes
 from ..io.results_probe import RESULT_KEY
+from .layout import meanings_of
 from .live_encoder import LiveEncoder
 from .model import Model
 from .parameters import AnalyzeParameters
@@ -132,5 +133,6 @@ def result_attributes(
             "zoom": encoder.grid.zoom,
             "device": encoder.device,
             "version": version("napari-hrtem-vae"),
+            **meanings_of(model),
         }
     )

@@ -200,7 +200,7 @@ class AnalyzeWidget(QWidget):
         )
 
     def _fill_sheet(self) -> None:
-        from .layers import latent_order, peaks_of
+        from .layers import latent_names, latent_order, peaks_of
 
         state = self.store.state
         if self.sheet is None:
@@ -217,7 +217,9 @@ class AnalyzeWidget(QWidget):
         self._sheet_latents = latent_order(peaks_of(state.result), state.order)
         field = state.result[kind].transpose("latent", "y", "x")
         maps = np.asarray(field, np.float32)[self._sheet_latents]
-        self.sheet.set_maps(maps, [f"z{i}" for i in self._sheet_latents], colormap=KINDS[kind].colormap)
+        names = latent_names(state.result)
+        labels = [names[latent] for latent in self._sheet_latents]
+        self.sheet.set_maps(maps, labels, colormap=KINDS[kind].colormap)
         self._mark_latent()
 
     def _empty_sheet(self, hint: str) -> None:
@@ -227,7 +229,7 @@ class AnalyzeWidget(QWidget):
 
     def _picked(self, index: int) -> None:
         if 0 <= index < len(self._sheet_latents):
-            self.store.change(latent=self._sheet_latents[index])
+            self.maps.pick(self._sheet_latents[index])
 
     def _mark_latent(self) -> None:
         latent = self.maps.latent_box.currentData()

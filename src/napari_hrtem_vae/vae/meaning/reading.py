@@ -105,7 +105,7 @@ def read_changes_steps(
         Over (y, x): `kind`, index into its `attrs["names"]`, and `kind_confidence`; `rotation` in degrees
         (from x towards y), `edge_shift` in px of the model (outwards positive), `contrast_change` in per
         cent, from the first frame to the last, each with `…_error`; NaN where another thing happens or the
-        error would be too large to be of use. `kind_probability` (change_kind, y, x), 1 for "no change"
+        error would be too large to be of use. `kind_probability` (change_kind, y, x), whose coordinate has the names, 1 for "no change"
         where the change is not significant.
     """
     shape = significant.shape
@@ -132,7 +132,7 @@ def read_changes_steps(
             "kind_confidence": (("y", "x"), confidence, {"units": "1"}),
             "kind_probability": (("change_kind", "y", "x"), probability, {"units": "1"}),
         },
-        coords={"change_kind": list(names)},
+        coords={"change_kind": ("change_kind", np.arange(len(names)), {"names": list(names)})},
     )
     half = len(_READ_OUTS)
     for index, (name, kinds, unit, largest) in enumerate(_READ_OUTS):
