@@ -105,8 +105,8 @@ def read_changes_steps(
         Over (y, x): `kind`, index into its `attrs["names"]`, and `kind_confidence`; `rotation` in degrees
         (from x towards y), `edge_shift` in px of the model (outwards positive), `contrast_change` in per
         cent, from the first frame to the last, each with `…_error`; NaN where another thing happens or the
-        error would be too large to be of use. `kind_probability` (change_kind, y, x), whose coordinate has the names, 1 for "no change"
-        where the change is not significant.
+        error would be too large to be of use. `kind_probability` (change_kind, y, x),
+        whose coordinate has the names, 1 for "no change" where the change is not significant.
     """
     shape = significant.shape
     names = KIND_NAMES[:-1]
