@@ -244,5 +244,5 @@ def test_the_command_line_draws_all_latents_of_a_model(model, tmp_path, capsys) 
     bare = save_model(without_decoder(model), tmp_path / "bare.safetensors")
     with pytest.raises(ModelPartError, match="no decoder"):
         type_in(bare, "--traversal", picture)
-    with pytest.raises(ParameterError, match="name it before"):
+    with pytest.raises(ParameterError, match="name it"):
         type_in("--traversal", picture)

@@ -391,20 +391,21 @@ def test_a_model_cut_short_is_told_when_it_is_loaded(
     assert widget.run.button.isEnabled()
 
 
-def test_a_frame_that_cannot_be_read_is_told(viewer, make_widget, analyse):
+def test_a_frame_that_cannot_be_read_is_left_out_and_told(viewer, make_widget, analyse):
     def frame(block_info=None):
         where = block_info[None]["chunk-location"][0] if block_info else 0
         if where == 7:
             raise OSError(5, "Input/output error", "film.dm4")
-        return np.full((1, 40, 40), where, np.uint8)
+        return np.random.default_rng(where).poisson(50, (1, 96, 96)).astype(np.uint8)
 
     lazy = da.map_blocks(
-        frame, chunks=((1,) * 9, (40,), (40,)), dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8)
+        frame, chunks=((1,) * 9, (96,), (96,)), dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8)
     )
-    viewer.add_image(lazy, contrast_limits=(0, 9))
+    viewer.add_image(lazy, contrast_limits=(0, 99), **NM)
     widget = make_widget(viewer)
     analyse(widget)
-    assert "cannot be read" in widget.run.message.text()
+    assert "1 frame(s) (7) cannot be read and were left out" in widget.run.message.text()
+    assert len(maps_in(viewer)) == 1
 
 
 def test_cancel_ends_within_a_second_and_keeps_what_was_done(viewer, make_widget, qtbot, long_video):
