@@ -199,7 +199,7 @@ def kind_notices(model: Model, frames: int) -> list[str]:
     if frames < MOMENTS:
         return [f"The video has fewer than {MOMENTS} frames, so that kinds of change are not told."]
     if model.network.decoder is None:
-        return [f"{name} has no decoder, so that kinds of change are not told."]
+        return [f"{name} has no decoder: no kinds."]
     if reader_of(model) is None:
         return [
             f"{name} is not calibrated, so that kinds of change are not told; "

@@ -93,9 +93,9 @@ class AnalyzeWidget(QWidget):
         column = QVBoxLayout(inner)
         column.setContentsMargins(6, 6, 10, 6)
         column.setSpacing(2)
-        panels = (self.video, self.live, self.model, self.run, self.maps, self.region, self.hotspots)
+        panels = (self.video, self.model, self.run, self.maps, self.region, self.hotspots, self.live)
         for index, panel in enumerate(panels):
-            if index and panel not in (self.live, self.run):
+            if index and panel is not self.run:
                 column.addWidget(_line())
             column.addWidget(panel, 1 if panel is self.hotspots else 0)
         scroll = QScrollArea()
