@@ -207,29 +207,27 @@ def test_no_file_is_claimed_that_cannot_be_read():
     assert "*.dm4" in claimed
 
 
-def test_the_widget_opens_in_under_a_second_and_without_torch(tmp_path):
+def test_the_widget_opens_without_what_takes_long_to_load(tmp_path):
     """In a process of its own, for here everything is loaded already."""
     import subprocess
     import sys
 
     program = """
-import sys, time
+import sys
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 app = QApplication([])
 viewer = ViewerModel()
 viewer.add_image(__import__("numpy").zeros((3, 80, 80), "uint8"))
-began = time.perf_counter()
 from napari_hrtem_vae.widgets.analyze import AnalyzeWidget
 widget = AnalyzeWidget(viewer)
 widget.show()
 app.processEvents()
-sys.stdout.write(f"{time.perf_counter() - began} {'torch' in sys.modules}")
+slow = ("torch", "matplotlib", "zarr", "rsciio", "distributed")
+sys.stdout.write(" ".join(name for name in slow if name in sys.modules))
 """
     settings = {"XDG_CONFIG_HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen"}
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | settings, check=True
     )
-    seconds, torch_loaded = run.stdout.split()
-    assert float(seconds) < 1
-    assert torch_loaded == "False"
+    assert run.stdout == ""
