@@ -178,6 +178,7 @@ def make_simulate_picture(folder: Path, _: Path) -> list[Path]:
 def make_watch_picture(folder: Path, scratch: Path) -> list[Path]:
     """Follow the sample while its frames are written one by one, as a camera does, and photograph it."""
     import numpy as np
+    from qtpy.QtWidgets import QScrollArea
 
     viewer, widget = open_widget("Analyze")
     frames = viewer.layers[0].data
@@ -198,6 +199,8 @@ def make_watch_picture(folder: Path, scratch: Path) -> list[Path]:
     viewer.reset_view()
     settle(1)
     path = folder / "watch.png"
+    widget.findChild(QScrollArea).ensureWidgetVisible(widget.live)
+    settle(0.5)
     viewer.screenshot(str(path), canvas_only=False, flash=False)
     widget.live.switch.setChecked(False)
     wait_until(lambda: widget.live.work is None, "the watch ends")
