@@ -178,17 +178,12 @@ class _Teller:
 
 def found_in(result: xr.Dataset) -> dict[str, Any]:
     """What `analyze --json` tells of a result: sites, device, hotspots, notices."""
-    unit = str(result["y"].attrs.get("units", "px"))
-    columns = [
-        result[f"hotspot_{name}"].values for name in ("y", "x", "area", "strength") if "change" in result
-    ]
+    from ..vae.report import hotspot_records
+
     return {
         "sites": [len(result["y"]), len(result["x"])],
         "device": result.attrs["device"],
-        "hotspots": [
-            {"y": float(y), "x": float(x), "area": float(area), "unit": unit, "strength": float(strength)}
-            for y, x, area, strength in zip(*columns, strict=True)
-        ],
+        "hotspots": hotspot_records(result),
         "notices": list(result.attrs["notices"]),
     }
 
