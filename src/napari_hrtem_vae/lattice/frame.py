@@ -134,9 +134,11 @@ def fit_frame(
     spots: Sequence[GrainSpots],
     symmetry: Symmetry,
     exclusive: bool,
+    rough: bool = True,
 ) -> list[GrainFit]:
-    """Fit all grains of one frame (rows, columns) whose starts are rough; see `fit_frames`."""
-    return fit_frames(grid, spectrum[None].copy(), [starts], spots, symmetry, exclusive, _ROUGH_PASSES)[0]
+    """Fit all grains of one frame (rows, columns), a pass more where starts are rough; see `fit_frames`."""
+    passes = _ROUGH_PASSES if rough else _PASSES
+    return fit_frames(grid, spectrum[None].copy(), [starts], spots, symmetry, exclusive, passes)[0]
 
 
 def fit_frames(

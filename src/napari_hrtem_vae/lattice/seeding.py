@@ -322,7 +322,7 @@ def _with_orders(
     orders = [_orders(grid, spectrum, fit, parameters.symmetry) for fit in fits]
     if fits:
         starts = [GrainStart(fit.basis, fit.mask) for fit in fits]
-        fits = fit_frame(grid, spectrum, starts, orders, parameters.symmetry, parameters.exclusive)
+        fits = fit_frame(grid, spectrum, starts, orders, parameters.symmetry, parameters.exclusive, False)
     bases = np.array([fit.basis / grid.binning for fit in fits]).reshape(-1, 2, 2)
     return replace(nothing, bases=bases, grid=grid, fits=fits, orders=orders)
 

@@ -28,7 +28,7 @@ from .parameters import LatticeParameters
 from .seeding import SEPARATION_DEG, orientations
 
 # Frames are fitted in batches, the more the smaller they are: large arrays keep the processor cores busy.
-_BATCH, _BATCH_PX = 4, 1 << 21
+_BATCH, _BATCH_PX = 8, 1 << 22
 # A batch starts from what the batch so many before it gave: so many can be fitted at a time, and the result
 # does not depend on how many are.
 _LAG = 3
@@ -205,7 +205,7 @@ def _fit_batch(
 ) -> list[list[GrainFit | None]]:
     """Fit some frames; None for all grains of those that hold NaN or one grey value alone."""
     found: list[list[GrainFit | None]] = [[None] * len(starts) for _ in batch]
-    usable = [number for number, one in enumerate(batch) if np.isfinite(one).all() and one.min() < one.max()]
+    usable = [number for number, one in enumerate(batch) if _is_usable(one)]
     if not usable:
         return found
     spectra = np.empty((len(usable), *grid.shape), np.complex64)
