@@ -9,17 +9,16 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...progress import Progress, Steps
+from ...progress import Steps
 from .known_changes import KINDS
-from .reader import Float, Reader, Reading
-from .site_features import REACHES, SPACING, Bools, Coder, features_of, moments_of
+from .reader import Float, Reader
+from .site_features import SPACING, Bools, Coder, features_of_steps, moments_of
 from .window_changes import MOMENTS
 
 KIND_NAMES = ("no change", *KINDS[1:], "unknown")
 UNKNOWN = KIND_NAMES.index("unknown")
 _SURE = 0.5
 _LEAST_NOISE = 1e-12
-_ROWS_AT_ONCE = 16
 # Measure by measure: name, kinds it is of, unit, and the largest error that it is given with.
 _READ_OUTS = (
     ("rotation", ("rotation",), "deg", 1.5),
@@ -119,7 +118,9 @@ def read_changes_steps(
     told = np.isfinite(noise) & np.isfinite(known.moments[:, :, 0, 0])
     wanted = told & _near(significant, known.every)
     if reader is not None and wanted.any():
-        reading = yield from _read_steps(known, noise, told, wanted, coder, reader, step)
+        spacing = known.every * step
+        (features,) = yield from features_of_steps(known.moments, noise, told, wanted, coder, spacing)
+        reading = reader.read(features, wanted)
         values = np.concatenate([reading.probability, reading.measure, reading.error], 1)
         spread = _spread(values, wanted, known.every, shape)
         read = significant & np.isfinite(spread[0])
@@ -147,37 +148,6 @@ def _near(significant: Bools, every: int) -> Bools:
     """Sites among every `every`-th that significant ones lie next to."""
     reach = np.ones((2 * every - 1, 2 * every - 1), bool)
     return np.asarray(ndimage.binary_dilation(significant, reach)[::every, ::every])
-
-
-def _read_steps(
-    known: SiteMoments,
-    noise: Float,
-    told: Bools,
-    wanted: Bools,
-    coder: Coder,
-    reader: Reader,
-    step: int,
-) -> Steps[Reading]:
-    """Readings of the wanted sites, some rows at a time."""
-    parts: list[Float] = []
-    reach = max(REACHES)
-    for first in range(0, len(wanted), _ROWS_AT_ONCE):
-        yield Progress(first, len(wanted), "Reading the changes")
-        # Some rows more on either side: neighbours tell of a site as well.
-        around = slice(max(first - reach, 0), first + _ROWS_AT_ONCE + reach)
-        here = np.zeros_like(wanted)
-        here[first : first + _ROWS_AT_ONCE] = wanted[first : first + _ROWS_AT_ONCE]
-        if here.any():
-            spacing = known.every * step
-            parts += features_of(
-                known.moments[around].astype(np.float32),
-                noise[around],
-                told[around],
-                here[around],
-                coder,
-                spacing,
-            )
-    return reader.read(np.concatenate(parts), wanted)
 
 
 def _spread(values: Float, wanted: Bools, every: int, shape: tuple[int, ...]) -> Float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise, product
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ...progress import Progress, Steps, run
 from ..card import ModelCard
 from .window_changes import MOMENTS, Float, change_features
 
@@ -20,7 +21,7 @@ REACHES = (1, 2, 3)
 _NEARNESS = 0.75
 # Px and degrees: no shift or turn is known better.
 _LEAST_ERROR = 0.1
-_AT_ONCE = 256
+_AT_ONCE = 64
 
 
 class Coder(Protocol):
@@ -70,6 +71,20 @@ def features_of(
     *,
     backwards: bool = False,
 ) -> list[Float]:
+    """What a reader reads about each wanted site; see `features_of_steps`."""
+    return run(features_of_steps(moments, noise, told, wanted, coder, spacing_px, backwards=backwards))
+
+
+def features_of_steps(
+    moments: NDArray[np.floating[Any]],
+    noise: Float,
+    told: Bools,
+    wanted: Bools,
+    coder: Coder,
+    spacing_px: float,
+    *,
+    backwards: bool = False,
+) -> Steps[list[Float]]:
     """What a reader reads about each wanted site: its own window, and how it moves among its neighbours.
 
     Parameters
@@ -100,8 +115,10 @@ def features_of(
     own: list[list[Float]] = [[] for _ in orders]
     motion = np.zeros((len(orders), wanted.size, 2, 3), np.float32)
     for start in range(0, len(index), _AT_ONCE):
+        yield Progress(start, len(index), "Reading the changes")
         some = index[start : start + _AT_ONCE]
-        windows = coder.decode(flat[some].reshape(-1, latents)).reshape(-1, MOMENTS, size, size)
+        z = flat[some].reshape(-1, latents).astype(np.float32, copy=False)
+        windows = coder.decode(z).reshape(-1, MOMENTS, size, size)
         for number, order in enumerate(orders):
             features, moved = change_features(windows[:, ::order], flat_noise[some])
             own[number].append(features)
