@@ -134,15 +134,16 @@ def p_value(rho: Double, lag_one: Double, frames: int) -> Double:
 
 def false_discovery_rate(p: Double) -> Double:
     """Benjamini-Hochberg adjusted p of all finite entries together; NaN stays NaN."""
-    q = np.full(p.shape, np.nan)
-    finite = np.isfinite(p)
-    ordered = np.sort(p[finite])
-    adjusted = ordered * len(ordered)
-    adjusted /= np.arange(1, len(ordered) + 1)
-    np.minimum(np.minimum.accumulate(adjusted[::-1])[::-1], 1, out=adjusted)
-    # Of equal p the first in order has the smallest q, as all of them should.
-    q[finite] = adjusted[np.searchsorted(ordered, p[finite])]
-    return q
+    count = int(np.isfinite(p).sum())
+    # NaN comes last. Sorted copies, not one more than is needed: of a large video they are the most of all.
+    order = np.argsort(p, axis=None)[:count]
+    adjusted = p.reshape(-1)[order]
+    adjusted *= count
+    adjusted /= np.arange(1, count + 1, dtype=np.float64)
+    np.minimum.accumulate(adjusted[::-1], out=adjusted[::-1])
+    q = np.full(p.size, np.nan)
+    q[order] = np.minimum(adjusted, 1, out=adjusted)
+    return q.reshape(p.shape)
 
 
 def combined_p(p: Double, axis: int = -1) -> Double:
@@ -165,7 +166,9 @@ def combined_p(p: Double, axis: int = -1) -> Double:
 
 def evidence(p: Double) -> Float:
     """−log10 of the false-discovery rate; never negative, never infinite."""
-    return (-np.log10(np.maximum(false_discovery_rate(p), _SMALLEST_P)) + 0.0).astype(np.float32)
+    q = false_discovery_rate(p)
+    np.log10(np.maximum(q, _SMALLEST_P, out=q), out=q)
+    return np.subtract(0, q, out=q).astype(np.float32)
 
 
 def _told(field: Float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
