@@ -33,6 +33,11 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
+import napari_hrtem_vae as hv
+from napari_hrtem_vae.vae.analysis import analyze_steps
+from napari_hrtem_vae.vae.model import Model
+from napari_hrtem_vae.vae.parameters import AnalyzeParameters
+
 COMMAND = Path(sys.executable).with_name("hrtem-vae")
 BLOCK = 256
 
@@ -66,8 +71,6 @@ def _parts(total: int, each: int) -> list[int]:
 
 def analyse(options: argparse.Namespace) -> None:
     """One analysis in this process; prints what it took as JSON."""
-    import napari_hrtem_vae as hv
-
     started = time.perf_counter()
     video = made_as_it_is_read(options.frames, options.size)
     keep = {} if options.keep == "no" else {"field_type": options.keep}
@@ -117,39 +120,50 @@ def memory(options: argparse.Namespace) -> None:
 
 
 def frames(options: argparse.Namespace) -> None:
-    """Processor time a frame: of the whole run, and beyond what a run of ten frames costs.
+    """Processor time a frame: looking at the video and walking through it, without what is done once.
 
-    These ten cost what is done once for a video: model, encoder, maps, and the kinds of what changed.
+    Once are the start (encoder, plan), and at the end the maps of all sites and the kinds of what changed:
+    these depend on the sites, not on the frames.
     """
-    import napari_hrtem_vae as hv
-
     model = hv.load_model(options.model)
-
-    def cost(count: int) -> float:
-        video = made_as_it_is_read(count, options.size)
-        started = time.process_time()
-        hv.analyze(video, model, keep_field=False, memory_gb=options.memory, device="cpu")
-        return time.process_time() - started
-
-    counts = (10, 50, 500, 5000)
-    costs: dict[int, list[float]] = {count: [] for count in counts}
-    cost(50)
+    counts = (50, 500, 5000)
+    costs: dict[int, list[list[float]]] = {count: [] for count in counts}
+    walk_cost(2, model, options)
     for _ in range(options.repeats):
+        start, _, _ = walk_cost(2, model, options)
         for count in counts:
-            costs[count].append(cost(count))
-    once = median(costs[10])
-    more = {count: (median(costs[count]) - once) / (count - 10) for count in counts[1:]}
-    table = Table(
-        "frames",
-        "ms of processor a frame",
-        "beyond ten frames",
-        "÷ of 500 frames\n0.9–1.1",
-        title=f"{options.size}² px; ten frames take {1e3 * once:.0f} ms",
-    )
-    for count, each in more.items():
-        whole = 1e3 * median(costs[count]) / count
-        table.add_row(str(count), f"{whole:.2f}", f"{1e3 * each:.2f}", f"{each / more[500]:.2f}")
+            looked, walked, ended = walk_cost(count, model, options)
+            costs[count].append([start, looked - start + walked, ended])
+    table = Table("frames", "start (ms)", "a frame (ms)", "end (ms)", "÷ of 500", title=f"{options.size}² px")
+    each = {count: np.median(costs[count], axis=0)[1] / count for count in counts}
+    for count in counts:
+        start, _, ended = 1e3 * np.median(costs[count], axis=0)
+        table.add_row(
+            str(count),
+            f"{start:.0f}",
+            f"{1e3 * each[count]:.2f}",
+            f"{ended:.0f}",
+            f"{each[count] / each[500]:.2f}",
+        )
     Console().print(table)
+
+
+def walk_cost(count: int, model: Model, options: argparse.Namespace) -> tuple[float, float, float]:
+    """Processor time until the first site is encoded, until all are mapped, and from then to the end."""
+    video = made_as_it_is_read(count, options.size)
+    parameters = AnalyzeParameters(
+        step=model.card.step, keep_field=False, memory_gb=options.memory, device="cpu"
+    )
+    began = time.process_time()
+    first = last = None
+    for progress in analyze_steps(video, model, parameters):
+        if first is None and progress.message == "Encoding":
+            first = time.process_time()
+        if progress.finished is not None:
+            last = time.process_time()
+    assert first is not None
+    assert last is not None
+    return first - began, last - first, time.process_time() - last
 
 
 def workers(options: argparse.Namespace) -> None:

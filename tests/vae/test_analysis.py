@@ -90,7 +90,7 @@ def test_tiles_change_nothing(fast_model) -> None:
             tiles.append((progress.finished.sizes["y"], progress.finished.sizes["x"]))
 
     # Not enough for a row of sites, and for a video that is read row by row.
-    parameters = AnalyzeParameters(memory_gb=0.00161, keep_field=False)
+    parameters = AnalyzeParameters(memory_gb=0.0064, keep_field=False)
     tight = run(analyze_steps(video, fast_model, parameters), on_progress=note)
     assert len(tiles) > 6
     assert all(shape[0] == 1 and shape[1] < 5 for shape in tiles)
@@ -398,7 +398,7 @@ def test_memory_too_small_for_a_row_says_what_works(video, fast_model) -> None:
 def test_field_larger_than_memory_wants_a_store(fast_model) -> None:
     video = video_of(np.random.default_rng(1).poisson(5, (300, 104, 96)))
     with pytest.raises(ResultError, match="place to store"):
-        hv.analyze(video, fast_model, memory_gb=0.003)
+        hv.analyze(video, fast_model, memory_gb=0.0075)
 
 
 def test_unknown_device_lists_the_known(video, fast_model) -> None:

@@ -13,7 +13,7 @@ from ..video.reading import CHUNK_BYTES
 # Several bands let a map fill in while the rest is computed.
 _MOST_BANDS = 6
 _ROWS_OF_A_BAND = 24
-_LEAST_CHUNK_BYTES = 1 << 18
+_LEAST_CHUNK_BYTES = 1 << 20
 # A stored chunk is this wide where a tile is wider: z(t) of a region then reads little more than the region.
 STORED_COLUMNS = 64
 # What is in memory at once, in float32 copies: of frames being read, prepared and read ahead; of a whole
