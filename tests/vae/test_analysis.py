@@ -227,8 +227,8 @@ def test_store_holds_what_memory_holds(video, fast_model, tmp_path) -> None:
 
 
 def tall_video() -> xr.DataArray:
-    """80 rows of sites: three bands."""
-    return video_of(np.random.default_rng(1).poisson(5, (6, 64 + 79 * 8, 80)))
+    """99 rows of sites: three bands."""
+    return video_of(np.random.default_rng(1).poisson(5, (6, 64 + 98 * 8, 80)))
 
 
 def test_cancelled_run_goes_on_where_it_was(fast_model, tmp_path) -> None:

@@ -27,10 +27,12 @@ SIZES = st.builds(
 )
 
 
-@given(SIZES, st.floats(1, 30), st.integers(1, 9))
-def test_tiles_hold_every_site_once_and_fit_the_memory(size: WalkSize, times: float, workers: int) -> None:
+@given(SIZES, st.floats(1, 30), st.integers(1, 9), st.integers(1, 16))
+def test_tiles_hold_every_site_once_and_fit_the_memory(
+    size: WalkSize, times: float, workers: int, rows_together: int
+) -> None:
     budget = int(size.need(1, 1) * times)
-    tiles = plan_tiles(size, budget, workers)
+    tiles = plan_tiles(size, budget, workers, rows_together)
     seen = np.zeros(size.grid.shape, int)
     for tile in tiles:
         seen[tile.rows, tile.columns] += 1
@@ -66,6 +68,15 @@ def test_a_long_video_is_cut_into_columns_where_a_row_does_not_fit() -> None:
     assert row > 1_500_000_000
     assert tiles[0].shape[0] == 1
     assert tiles[0].shape[1] % STORED_COLUMNS == 0
+
+
+@given(SIZES, st.floats(1, 30), st.integers(2, 16))
+def test_tiles_are_as_tall_as_the_encoder_makes_rows(size: WalkSize, times: float, rows: int) -> None:
+    tiles = plan_tiles(size, int(size.need(1, 1) * times), rows_together=rows)
+    tall, wide = tiles[0].shape
+    in_bands = wide == size.grid.shape[1]
+    if in_bands and rows <= size.grid.shape[0] and size.need(rows, wide) <= int(size.need(1, 1) * times):
+        assert tall % rows == 0
 
 
 def test_frames_read_at_once_do_not_depend_on_the_memory_allowed() -> None:

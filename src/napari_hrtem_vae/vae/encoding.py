@@ -136,6 +136,8 @@ class FrameEncoder:
         self.stride = architecture.stride or 1
         sliding = one_pass and not scale_windows
         self.passes = passes_an_axis(architecture, step) if sliding else None
+        # Every row of such a pass is a row of sites; of other passes some are left out anyway.
+        self.rows_together = self.encoder.tile_rows if self.passes == 1 and step == self.stride else 1
         self.batch = _BATCH[device.type]
         self.pixels = _PIXELS_AT_ONCE[device.type]
         self.threads = torch.get_num_threads() if device.type == "cpu" else 1
@@ -156,8 +158,8 @@ class FrameEncoder:
         total, columns = ((size - self.window) // self.step + 1 for size in (height, width))
         if self.passes is not None:
             several = max(1, (self.pixels // width - self.window) // self.step + 1)
-            if several > self.encoder.tile_rows:
-                several -= several % self.encoder.tile_rows
+            if several > self.rows_together:
+                several -= several % self.rows_together
             together = self.pixels // (height * width)
         else:
             several = max(1, self.batch // columns)

@@ -12,7 +12,7 @@ from ..video.reading import CHUNK_BYTES
 
 # Several bands let a map fill in while the rest is computed.
 _MOST_BANDS = 6
-_ROWS_OF_A_BAND = 24
+_ROWS_OF_A_BAND = 33
 _LEAST_CHUNK_BYTES = 1 << 20
 # A stored chunk is this wide where a tile is wider: z(t) of a region then reads little more than the region.
 STORED_COLUMNS = 64
@@ -107,7 +107,7 @@ class WalkSize:
         return math.ceil(4 * seen * grid.enlarged[1] / min(1.0, grid.zoom) ** 2)
 
 
-def plan_tiles(size: WalkSize, budget: int, workers: int = 1) -> list[Tile]:
+def plan_tiles(size: WalkSize, budget: int, workers: int = 1, rows_together: int = 1) -> list[Tile]:
     """Tiles that cover all sites once, the largest that fit into `budget` bytes.
 
     Neighbouring bands read and encode a window's height twice: few tall ones cost less.
@@ -119,6 +119,8 @@ def plan_tiles(size: WalkSize, budget: int, workers: int = 1) -> list[Tile]:
         Bytes for one process.
     workers : int
         Processes that share the tiles: each gets two at least, where there are as many rows.
+    rows_together : int
+        Rows of sites that the encoder makes at once: of fewer it throws some away.
 
     Raises
     ------
@@ -140,7 +142,17 @@ def plan_tiles(size: WalkSize, budget: int, workers: int = 1) -> list[Tile]:
     bands = max(bands, math.ceil(rows / tall))
     if workers > 1:
         bands = min(rows, math.ceil(bands / workers) * workers)
-    return _grid_of_tiles(rows, columns, math.ceil(rows / bands), columns)
+    height = math.ceil(rows / bands)
+    if workers == 1:
+        height = _whole(height, min(rows, tall), rows_together)
+    return _grid_of_tiles(rows, columns, height, columns)
+
+
+def _whole(height: int, most: int, rows_together: int) -> int:
+    """The next multiple of `rows_together`, or the last one before `most`; `height` where there is none."""
+    up = math.ceil(height / rows_together) * rows_together
+    down = most - most % rows_together
+    return up if up <= most else down or height
 
 
 def _width(size: WalkSize, columns: int, budget: int) -> int:

@@ -293,7 +293,7 @@ class _Look:
         preprocessing, statistics = yield from prepare_steps(video, self.card, self.parameters, grid)
         if drift is not None or not statistics.usable.all():
             size = replace(size, copies=2)
-        tiles = tuple(plan_tiles(size, budget, self.workers))
+        tiles = tuple(plan_tiles(size, budget, self.workers, self.encoder.rows_together))
         plan = WalkPlan(size, tiles, preprocessing, statistics, unreadable, drift)
         return Walk(video, self.encoder, plan)
 
