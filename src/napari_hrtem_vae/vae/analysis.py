@@ -15,7 +15,7 @@ from ..errors import ClusterError, ParameterError
 from ..io.open import open_video
 from ..io.results import check_place
 from ..io.source import VideoSource
-from ..progress import Steps, relabel, run
+from ..progress import Steps, run
 from .card import DEFAULT_MODEL
 from .layout import (
     DIMS,
@@ -174,8 +174,9 @@ def analyze_steps(
         yield walk.progress(finished=labelled_maps(found, p[place], labels, active, plan.grid))
     result = xr.Dataset(coords=coords)
     if frames > 1:
-        reading = final_maps_steps(raw, p, coords, known, frames, model, plan.grid, parameters)
-        result = result.merge((yield from relabel(reading, lambda: walk.progress("Reading the changes"))))
+        result = result.merge(
+            (yield from final_maps_steps(raw, p, coords, known, frames, model, plan.grid, parameters))
+        )
     result.attrs = {
         **result_attributes(video, model, parameters, walk),
         "notices": [*plan.notices(video), *kind_notices(model, frames)],

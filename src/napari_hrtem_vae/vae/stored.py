@@ -197,8 +197,7 @@ def analyze_into_store_steps(
             give_back_memory()
             grid, frames = walk.plan.grid, walk.plan.size.frames
             known = _read_moments(written.path, empty_moments(grid, model.card.latents))
-            reading = final_maps_steps(raw, p, coords, known, frames, model, grid, parameters)
-            result = yield from relabel(reading, lambda: walk.progress("Reading the changes"))
+            result = yield from final_maps_steps(raw, p, coords, known, frames, model, grid, parameters)
         result.attrs = {
             **attributes,
             "notices": [*walk.plan.notices(video), *kind_notices(model, len(video))],

@@ -84,7 +84,7 @@ class RunPanel(Panel):
         self._began = self._clicked_at = 0.0
         self._title = ""
         self._video: Any = None
-        self._sites = self._frames = 0
+        self._sites = self._frames = self._counted = 0
         self._placement: Callable[[Any], Placement] | None = None
         self.button = QPushButton("Analyze")
         self.button.setDefault(True)
@@ -142,7 +142,7 @@ class RunPanel(Panel):
         )
         self._title, self._video = state.video.name, state.video
         self._began = self._clicked_at = time.monotonic()
-        self._sites = self._frames = 0
+        self._sites = self._frames = self._counted = 0
         self._work = Work(analysis_work(video, state.model, state.parameters, state.result_store or None))
         self._work.progressed.connect(self._progressed)
         self._work.ended.connect(self._ended)
@@ -192,12 +192,11 @@ class RunPanel(Panel):
         share = min(progress.done / progress.total, 1.0)
         self.bar.setRange(0, 1000)
         self.bar.setValue(round(1000 * share))
-        if progress.total != self._sites * self._frames:
-            # what comes before the encoding counts other things
-            self._began = time.monotonic()
-            show_note(self.progress, progress.message)
-            return
-        parts = [f"{round(share * self._sites)} of {self._sites} sites"]
+        if progress.total != self._counted:
+            # what comes before the encoding, and after it, counts other things
+            self._counted, self._began = progress.total, time.monotonic()
+        encoding = progress.total == self._sites * self._frames
+        parts = [f"{round(share * self._sites)} of {self._sites} sites" if encoding else progress.message]
         elapsed = time.monotonic() - self._began
         if share > 0 and elapsed > 1:
             parts.append(f"{duration(elapsed * (1 - share) / share)} left")
