@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_hrtem_vae.vae.meaning.known_changes import KINDS, MEASURES, known_scene
+from napari_hrtem_vae.vae.meaning.known_changes import KINDS, MEASURES, _Painter, known_scene
 
 
 def scenes(count=12, frames=6, seed=0):
@@ -53,20 +53,52 @@ def test_the_same_seed_gives_the_same_scene():
     assert np.abs(scenes(1, seed=1)[0].frames - scenes(1)[0].frames).max() > 0.1
 
 
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_columns_are_of_the_sign_asked_for(sign):
-    rng = np.random.default_rng(3)
-    skews = []
-    for _ in range(12):
+def test_columns_are_of_the_sign_asked_for():
+    """Bright columns skew the grey levels up, against dark ones of the same scenes."""
+    skews = {}
+    for sign in (-1, 1):
+        rng = np.random.default_rng(3)
+        pictures = [
+            known_scene(
+                rng,
+                side=96,
+                frames=2,
+                period_px=21,
+                dose_e_per_px=(1000, 1001),
+                smoothing_px=1.5,
+                sign=sign,
+            ).frames[0]
+            for _ in range(12)
+        ]
+        skews[sign] = np.median([((picture - picture.mean()) ** 3).mean() for picture in pictures])
+    assert skews[1] > skews[-1] + 0.001
+
+
+def test_without_a_sign_some_scenes_are_as_a_microscope_shows_them():
+    rng = np.random.default_rng(0)
+    imaged = [_Painter(rng, 64, 21.0, None).imaged for _ in range(60)]
+    assert 15 < sum(imaged) < 45
+    assert not any(_Painter(rng, 64, 21.0, sign).imaged for sign in (-1, 1) for _ in range(10))
+
+
+@pytest.mark.parametrize("imaged", [False, True])
+def test_contrast_that_changes_is_measured_in_the_picture(imaged):
+    """The stated change is that of the standard deviation within the crystal, which the film adds to."""
+    rng = np.random.default_rng(8)
+    found = []
+    while len(found) < 4:
         scene = known_scene(
             rng,
-            side=96,
+            side=128,
             frames=2,
             period_px=21,
-            dose_e_per_px=(1000, 1001),
-            smoothing_px=1.5,
-            sign=sign,
+            dose_e_per_px=(5000, 5001),
+            smoothing_px=0.5,
+            sign=None if imaged else 1,
         )
-        picture = scene.frames[0] - scene.frames[0].mean()
-        skews.append(float((picture**3).mean()))
-    assert np.sign(np.median(skews)) == sign
+        stated = scene.measures[2][scene.kind == KINDS.index("contrast")]
+        if stated.size > 4000 and len(np.unique(stated)) == 1 and abs(stated[0]) > 20:
+            inside = scene.kind == KINDS.index("contrast")
+            first, last = (frame[inside].std() for frame in scene.frames)
+            found.append((last / first - 1) * stated[0] > 0)
+    assert np.mean(found) > 0.8

@@ -52,7 +52,7 @@ def test_a_reader_learns_kinds_and_measures(reader):
     turning = test.kind == 3
     error = (reading.measure - test.measure)[turning, 0]
     # One site alone is off by 1.5°; its neighbours that turn with it help.
-    assert np.sqrt(np.mean(error**2)) < 1.1
+    assert np.sqrt(np.mean(error**2)) < 1.25
     assert 0.85 < np.mean(np.abs(error) < 1.96 * reading.error[turning, 0]) < 0.995
     assert set(reader.card.record["recall"]) == set(KINDS)
 
@@ -62,6 +62,17 @@ def test_measures_of_one_map_stay_out_of_the_next(reader):
     both = reader.read(test.features, maps(2))
     first = reader.read(test.features[: SITES[0] * SITES[1]], maps(1))
     np.testing.assert_allclose(both.measure[: len(first.measure)], first.measure, rtol=1e-4, atol=1e-4)
+
+
+def test_a_reader_leaves_out_features_that_are_later_than_it(reader):
+    known, where = sites(2, 9), maps(2)
+    more = np.concatenate([known.features, np.full((len(known.features), 3), 7, np.float32)], 1)
+    for one, other in zip(
+        vars(reader.read(known.features, where)).values(),
+        vars(reader.read(more, where)).values(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_reader_comes_back_from_its_file(reader, tmp_path):

@@ -27,7 +27,7 @@ _DOSES = (4.0, 300.0)
 _PERIODS = (0.93, 1.08)
 _BATCH, _RATE, _DECAY = 256, 3e-3, 2e-2
 _MEASURE_WEIGHT = 0.3
-_JITTER = 0.03
+_JITTER = 0.2
 # Reversed in time, growth is shrinkage.
 _REVERSED = np.array([0, 2, 1, 3, 4, 5, -1])
 _VALIDATION = 8
@@ -46,7 +46,7 @@ class CalibrationParameters:
     """
 
     scenes: int = 480
-    epochs: int = 30
+    epochs: int = 20
     seed: int = 0
 
     def __post_init__(self) -> None:

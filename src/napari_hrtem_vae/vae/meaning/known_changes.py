@@ -10,7 +10,7 @@ from scipy import special
 
 from ...simulate.material import columns, film
 from ...video.scaling import grey_range, scale_to_range, smooth
-from .phase_object import PhaseMicroscope
+from .imaged_columns import PlainMicroscope, channelled
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -19,9 +19,12 @@ KINDS = ("still", "growth", "shrinkage", "rotation", "translation", "contrast")
 MEASURES = ("rotation_deg", "edge_px", "contrast_percent")
 _AMOUNTS = {"rotation": (1.5, 10.0), "edge": (6.0, 80.0), "translation": (2.0, 12.0), "contrast": (0.12, 0.7)}
 _STEEP = (6.0, 200.0)
+# How many crystals do what; of images more change their contrast, for that has many looks.
+_CHANGES = ("still", "rotation", "edge", "translation", "contrast", "two")
+_SHARES, _SHARES_IMAGED = (0.2, 0.19, 0.25, 0.15, 0.13, 0.08), (0.14, 0.17, 0.24, 0.14, 0.24, 0.07)
 # Share of the scenes that a microscope takes; phases of their columns and of their film, in rad.
 _IMAGED = 0.5
-_PHASES, _FILM_PHASES = (0.4, 5.0), (0.02, 0.15)
+_PHASES, _FILM_PHASES = (0.4, 6.0), (0.02, 0.15)
 _MARGIN_PX = 32
 _LEAST_CONTRAST = 1e-3
 
@@ -59,7 +62,7 @@ class _Grain:
     sharpness: Float
     contrast: float
     mass: float
-    inner: float
+    damping: float
     course: Float
     turn: float = 0.0
     growth: NDArray[np.float64] | float = 0.0
@@ -77,21 +80,27 @@ class _Grain:
             np.maximum(out, np.sin(direction) * dy + np.cos(direction) * dx - distance, out=out)
         return out
 
-    def net(self, y: Float, x: Float, amount: float) -> Float:
-        """Its columns, with the contrast they have then."""
-        net = columns(
-            y - self.centre[0] - self.shift[0] * amount,
-            x - self.centre[1] - self.shift[1] * amount,
+    def painted(self, y: Float, x: Float, amount: float) -> Float:
+        """Its columns as grey levels, with the contrast they have then."""
+        net = columns(*self._columns(y, x, amount))
+        return np.asarray(self._strength(amount) * net - np.float32(self.mass), np.float32)
+
+    def channelled(self, y: Float, x: Float, amount: float) -> NDArray[np.complex64]:
+        """What its columns add to the wave, as thick as they are then."""
+        return channelled(*self._columns(y, x, amount), self._strength(amount), self.damping)
+
+    def _strength(self, amount: float) -> float:
+        return self.contrast * (1 + self.fading * amount)
+
+    def _columns(self, y: Float, x: Float, amount: float) -> tuple[Float, Float, float, float, Float, Float]:
+        return (
+            y - np.float32(self.centre[0] + self.shift[0] * amount),
+            x - np.float32(self.centre[1] + self.shift[1] * amount),
             self.period,
-            self.angle + np.deg2rad(self.turn) * amount,
+            self.angle + float(np.deg2rad(self.turn)) * amount,
             self.phase,
             self.sharpness,
         )
-        return np.asarray(self.strength(amount) * net, np.float32)
-
-    def strength(self, amount: float) -> float:
-        """Of its columns, then."""
-        return self.contrast * (1 + self.fading * amount)
 
 
 def known_scene(
@@ -120,7 +129,7 @@ def known_scene(
         As the model has it.
     sign : int, optional
         1: columns are bright, −1: dark; drawn if not given, and then half of the scenes are as a microscope
-        shows them, see `PhaseMicroscope`.
+        shows them, see `PlainMicroscope`.
 
     Notes
     -----
@@ -128,7 +137,8 @@ def known_scene(
     levelling of the beam leaves.
     """
     painter = _Painter(rng, side, period_px, sign)
-    grains = [_grain(rng, side, frames, period_px) for _ in range(rng.integers(1, 4))]
+    shares = _SHARES_IMAGED if painter.imaged else _SHARES
+    grains = [_grain(rng, side, frames, period_px, shares) for _ in range(rng.integers(1, 4))]
     for grain in grains:
         grain.contrast *= painter.contrast
     dose = float(np.exp(rng.uniform(*np.log(dose_e_per_px))))
@@ -174,7 +184,7 @@ class _Painter:
     """
 
     def __init__(self, rng: np.random.Generator, side: int, period_px: float, sign: int | None) -> None:
-        self._microscope = PhaseMicroscope.drawn(rng) if sign is None and rng.random() < _IMAGED else None
+        self._microscope = PlainMicroscope.drawn(rng) if sign is None and rng.random() < _IMAGED else None
         # What is beyond the frame shows in it.
         self._margin = 0 if self._microscope is None else _MARGIN_PX
         whole = (side + 2 * self._margin,) * 2
@@ -187,7 +197,7 @@ class _Painter:
             speckle_px, strength = rng.uniform(1.5, 4), rng.uniform(0.01, 0.05)
         else:
             self._transfer = self._microscope.transfer(whole, period_px)
-            self.contrast = _log_uniform(rng, *_PHASES)
+            self.contrast = rng.uniform(*_PHASES)
             speckle_px, strength = rng.uniform(0.05, 0.15) * period_px, _log_uniform(rng, *_FILM_PHASES)
         self._speckle = [film(rng, whole, speckle_px, strength) for _ in range(2)]
         self._uneven = film(rng, (side, side), 40, rng.uniform(0, 0.03))
@@ -200,27 +210,33 @@ class _Painter:
     def image(self, grains: list[_Grain], frame: int, shift: Float, turn: float) -> Float:
         """Rate of electrons (y, x), the film turned into another by so many radians."""
         y, x = self._y - shift[0], self._x - shift[1]
-        picture = np.float32(np.cos(turn)) * self._speckle[0] + np.float32(np.sin(turn)) * self._speckle[1]
-        free = np.ones_like(picture)
+        speckle = np.float32(np.cos(turn)) * self._speckle[0] + np.float32(np.sin(turn)) * self._speckle[1]
+        covered = []
+        free = np.ones_like(speckle)
         for grain in grains:
             amount = float(grain.course[frame])
             inside = special.expit(-grain.outside(y, x, amount, amount) / grain.softness) * free
             free = free * (1 - inside)
-            # A crystal that gets thinner loses all of its phase; one that fades keeps its grey level.
-            mass = -grain.mass if self._microscope is None else grain.inner * grain.strength(amount)
-            picture += inside * (grain.net(y, x, amount) + np.float32(mass))
+            covered.append((grain, amount, inside))
         if self._microscope is None:
-            return 1 + self._uneven + picture
-        seen = self._microscope.image(picture, self._transfer)
+            for grain, amount, inside in covered:
+                speckle += inside * grain.painted(y, x, amount)
+            return 1 + self._uneven + speckle
+        wave = np.ones(speckle.shape, np.complex64)
+        for grain, amount, inside in covered:
+            wave += inside * grain.channelled(y, x, amount)
+        seen = self._microscope.image(wave * np.exp(1j * speckle), self._transfer)
         inner = slice(self._margin, -self._margin)
-        return (1 + self._uneven) * seen[inner, inner]
+        return np.asarray((1 + self._uneven) * seen[inner, inner])
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _grain(rng: np.random.Generator, side: int, frames: int, period_px: float) -> _Grain:
+def _grain(
+    rng: np.random.Generator, side: int, frames: int, period_px: float, shares: tuple[float, ...]
+) -> _Grain:
     sides = int(rng.integers(3, 9))
     size = rng.uniform(0.2, 0.6) * side
     grain = _Grain(
@@ -237,12 +253,10 @@ def _grain(rng: np.random.Generator, side: int, frames: int, period_px: float) -
         ),
         contrast=rng.uniform(0.6, 1.2),
         mass=rng.uniform(-0.02, 0.15),
-        inner=rng.uniform(0.1, 0.4),
+        damping=rng.uniform(0, 0.2),
         course=_course(rng, frames),
     )
-    kind = rng.choice(
-        ["still", "rotation", "edge", "translation", "contrast", "two"], p=[0.2, 0.2, 0.25, 0.15, 0.12, 0.08]
-    )
+    kind = rng.choice(_CHANGES, p=shares)
     for one in ("rotation", "edge") if kind == "two" else (kind,):
         _change(rng, grain, one)
     return grain

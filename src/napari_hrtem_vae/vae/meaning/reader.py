@@ -107,8 +107,9 @@ class Reader(nn.Module):
         )
 
     def normalised(self, features: Float) -> Tensor:
-        """Features of zero mean and unit spread, the farthest drawn in."""
-        x = torch.from_numpy(np.ascontiguousarray(features, np.float32))
+        """Features of zero mean and unit spread, the farthest drawn in; those that its card does not count
+        are left out."""
+        x = torch.from_numpy(np.ascontiguousarray(features[:, : self.card.features], np.float32))
         return ((x - self.middle) / self.spread).clamp(-_FARTHEST, _FARTHEST)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from ...progress import Progress, Steps, run
 from ..card import ModelCard
+from .pattern_changes import pattern_features
 from .window_changes import MOMENTS, Float, change_features
 
 Bools = NDArray[np.bool_]
@@ -113,6 +114,7 @@ def features_of_steps(
     flat, flat_noise = moments.reshape(-1, MOMENTS, latents), noise.reshape(-1)
     orders = (1, -1) if backwards else (1,)
     own: list[list[Float]] = [[] for _ in orders]
+    patterns: list[list[Float]] = [[] for _ in orders]
     motion = np.zeros((len(orders), wanted.size, 2, 3), np.float32)
     for start in range(0, len(index), _AT_ONCE):
         yield Progress(start, len(index), "Reading the changes")
@@ -122,13 +124,16 @@ def features_of_steps(
         for number, order in enumerate(orders):
             features, moved = change_features(windows[:, ::order], flat_noise[some])
             own[number].append(features)
+            patterns[number].append(pattern_features(windows[:, ::order]))
             motion[number, some, 0] = moved.steps.sum(1)[:, :3]
             motion[number, some, 1] = moved.error[:, :3]
     kept = wanted.reshape(-1)[index]
     results = []
-    for parts, moved_sites in zip(own, motion, strict=True):
+    for parts, pattern, moved_sites in zip(own, patterns, motion, strict=True):
         among = _among_neighbours(moved_sites.reshape(*wanted.shape, 2, 3), near, spacing_px)
-        results.append(np.concatenate([np.concatenate(parts)[kept], among[wanted]], 1))
+        # What was added last comes last: earlier calibrations read what is before it.
+        told_by = (np.concatenate(parts)[kept], among[wanted], np.concatenate(pattern)[kept])
+        results.append(np.concatenate(told_by, 1))
     return results
 
 
