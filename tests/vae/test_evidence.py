@@ -191,3 +191,21 @@ def test_null_is_found_beside_many_that_stand_out() -> None:
         assert alarms < 0.07
         assert moving > 200 or alarms > 0.025
         assert (p[:moving] < 1e-6).all()
+
+
+def test_null_is_found_where_most_sites_stand_out_and_change_fades_into_still_ones() -> None:
+    """As beside the edge of a crystal that grows: neighbours of what moves change a little as well."""
+    rng = np.random.default_rng(1)
+    score = 3 * rng.chisquare(64, 4000)
+    score[:2200] += rng.uniform(350, 700, 2200)
+    score[2200:3000] += rng.uniform(0, 250, 800)
+    p = null_p(score, 12.0)
+    assert (p[:2200] < 0.01).all()
+    assert (p[3000:] < 0.05).mean() < 0.07
+
+
+def test_one_group_that_is_skewed_is_not_parted() -> None:
+    """A film that evolves more in some places: sites differ, but do not fall in two groups."""
+    rng = np.random.default_rng(2)
+    score = rng.gamma(8, 8, 4000)
+    assert (null_p(score, 12.0) < 0.05).mean() < 0.08

@@ -39,6 +39,9 @@ _LEAST, _MOST = 0.4, 0.9
 # So many widths from the centre a site stands out; beyond this share of sites, fewer of the others count.
 _OUTSTANDING = 4.0
 _FEW_OUTSTANDING, _FEWER = 0.01, 5.0
+# Share of the variance that lies between two groups (that of a uniform distribution), and ratio of their
+# means: film does not part its sites as far.
+_PARTED, _APART, _FEWEST_PARTED = 0.8, 1.25, 20
 
 
 def site_changes_steps(field: Float) -> Steps[dict[str, Float]]:
@@ -113,7 +116,8 @@ def change_p(
     neighbours whose windows overlap, with weight on the direction of the sites' own levels, where a contrast
     that fades shows, and on other slow change. Its cube root is close to normal where nothing happens (Wilson
     & Hilferty 1931, PNAS 17, 684); centre and width come from the lower part of the sites (Efron 2004, J. Am.
-    Stat. Assoc. 99, 96), the more of them the fewer stand out.
+    Stat. Assoc. 99, 96), the more of them the fewer stand out, or, where the sites fall in two groups far
+    apart, from the lower group.
     """
     score = change_score(changes, active, sites_per_window)
     if score is None:
@@ -138,35 +142,50 @@ def change_score(
         return None
     typical = typical[counted]
     place = _Place(sites, sites_per_window)
-    noise, rest = (changes[name][sites][:, counted] / typical for name in ("noise", "rest"))
-    roughness = place.averaged(noise.mean(1) / rest.mean(1), _NOISE_REACH)
+
+    # Views, sums by products and changes in place: of a large video these arrays are the most there is.
+    def of_sites(name: str) -> Float:
+        values = changes[name].reshape(-1, len(counted)) if sites.all() else changes[name][sites]
+        return np.asarray(values if counted.all() else values[:, counted], np.float32)
+
+    share = (1 / (typical * counted.sum())).astype(np.float32)
+    noise, rest = of_sites("noise") @ share, of_sites("rest")
+    roughness = place.averaged(noise / (rest @ share), _NOISE_REACH)
     memory = np.clip(np.median(roughness) / roughness, 1, _MOST_MEMORY)
-    scale = (place.averaged(noise.mean(1), _NOISE_REACH) * memory).astype(np.float32)[:, None]
-    trend = changes["trend"][sites][:, counted] / np.sqrt(typical * scale)
-    level = changes["level"][sites][:, counted] / np.sqrt(typical)
+    scale = (place.averaged(noise, _NOISE_REACH) * memory).astype(np.float32)
+    trend = of_sites("trend") / np.sqrt(typical)
+    trend /= np.sqrt(scale)[:, None]
+    level = of_sites("level") / np.sqrt(typical)
     level -= np.median(level, axis=0)
 
     def stillest(power: Float) -> NDArray[np.bool_]:
         averaged = place.averaged(power, _REACH)
         return np.asarray(averaged <= np.median(averaged))
 
-    still = stillest(np.square(trend).sum(1))
-    moved = np.square(trend[still]).sum(1).mean() - counted.sum()
-    if moved > _MOST_OF_STILL * np.square(level).sum(1).mean():
+    still = stillest(_squared_lengths(trend))
+    moved = _squared_lengths(trend)[still].mean() - counted.sum()
+    if moved > _MOST_OF_STILL * _squared_lengths(level).mean():
         return None
     for _ in range(_REFINEMENTS):
-        variances, axes = np.linalg.eigh(trend[still].T @ trend[still] / still.sum())
-        film = axes / np.sqrt(np.maximum(variances / _CHANCE, 1))
-        still = stillest(np.square(trend @ film).sum(1))
-    trend, level = trend @ film, level @ film
-    length = np.square(level).sum(1)
-    fading = (trend * level).sum(1) / np.sqrt(length + np.quantile(length, 0.25))
-    rest = rest / scale
-    others = (rest / np.maximum(rest[still].mean(0), 1)).sum(1)
-    power = place.averaged(np.square(trend).sum(1) + _REST_WEIGHT * others, _REACH)
+        of_still = trend[still]
+        variances, axes = np.linalg.eigh(of_still.T @ of_still / still.sum())
+        film = (axes / np.sqrt(np.maximum(variances / _CHANCE, 1))).astype(np.float32)
+        still = stillest(_squared_lengths(trend @ film))
+    trend = trend @ film
+    level = level @ film
+    length = _squared_lengths(level)
+    fading = np.einsum("nl,nl->n", trend, level) / np.sqrt(length + np.quantile(length, 0.25))
+    usual = np.maximum((still / scale) @ rest / (still.sum() * typical), 1)
+    others = rest @ (1 / (typical * usual)).astype(np.float32) / scale
+    power = place.averaged(_squared_lengths(trend) + _REST_WEIGHT * others, _REACH)
     # What fades does so at neighbouring sites alike, unlike noise: averaged with its sign first.
     coherent = place.averaged(np.square(place.averaged(fading, _REACH)), _REACH)
     return place.put(power + _FADING_WEIGHT * counted.sum() * coherent)
+
+
+def _squared_lengths(vectors: Float | Double) -> Float:
+    """Of vectors (n, latent)."""
+    return np.asarray(np.einsum("nl,nl->n", vectors, vectors), np.float32)
 
 
 class _Place:
@@ -214,15 +233,40 @@ def null_p(score: Double, windows: float) -> Double:
         Of Student's t with so many degrees of freedom: centre and width are only estimated.
     """
     root = np.cbrt(score)
-    told = root[np.isfinite(root)]
-    centre, width = _lower_part(told, _LEAST)
-    # Where next to nothing stands out, more of the sites tell what still ones do.
-    outstanding = float(np.mean(told > centre + _OUTSTANDING * width))
-    share = _MOST - _FEWER * max(outstanding - _FEW_OUTSTANDING, 0)
-    centre, width = _lower_part(told, max(share, _LEAST))
+    centre, width = _of_still(np.sort(root[np.isfinite(root)]))
     if not width > 0:
         return np.where(np.isfinite(root), 1.0, np.nan)
     return np.asarray(special.stdtr(windows, -(root - centre) / width))
+
+
+def _of_still(values: Double) -> tuple[float, float]:
+    """Centre and width of what still sites have, from the values of all, in order."""
+    still = _lower_group(values)
+    if still is not None:
+        return _lower_part(still, _MOST)
+    centre, width = _lower_part(values, _LEAST)
+    # Where next to nothing stands out, more of the sites tell what still ones do.
+    outstanding = float(np.mean(values > centre + _OUTSTANDING * width))
+    share = _MOST - _FEWER * max(outstanding - _FEW_OUTSTANDING, 0)
+    return _lower_part(values, max(share, _LEAST))
+
+
+def _lower_group(values: Double) -> Double | None:
+    """The lower ones of values in order, where these fall in two groups far apart; None where they do not.
+
+    The parting with the most variance between the groups: Otsu 1979, IEEE Trans. Syst. Man Cybern. 9, 62.
+    """
+    if len(values) < _FEWEST_PARTED or not values[0] > 0:
+        return None
+    logarithm = np.log(values)
+    below = np.arange(1, len(values))
+    sums = logarithm.cumsum()
+    means = sums[:-1] / below, (sums[-1] - sums[:-1]) / (len(values) - below)
+    between = below * (len(values) - below) * np.square(means[1] - means[0])
+    best = int(between.argmax())
+    parted = between[best] > _PARTED * len(values) ** 2 * logarithm.var()
+    lower, upper = values[: best + 1], values[best + 1 :]
+    return lower if parted and upper.mean() > _APART * lower.mean() else None
 
 
 def _lower_part(values: Double, share: float) -> tuple[float, float]:

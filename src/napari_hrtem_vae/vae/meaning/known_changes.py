@@ -10,7 +10,6 @@ from scipy import special
 
 from ...simulate.material import columns, film
 from ...video.scaling import grey_range, scale_to_range, smooth
-from .phase_object import PhaseMicroscope
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -18,12 +17,7 @@ KINDS = ("still", "growth", "shrinkage", "rotation", "translation", "contrast")
 # What each kind is measured by: of grain and pixel, signed.
 MEASURES = ("rotation_deg", "edge_px", "contrast_percent")
 _AMOUNTS = {"rotation": (1.5, 10.0), "edge": (6.0, 80.0), "translation": (2.0, 12.0), "contrast": (0.12, 0.7)}
-_STEEP = (6.0, 200.0)
-# Share of the scenes that a microscope takes; phases of their columns and of their film, in rad.
-_IMAGED = 0.5
-_PHASES, _FILM_PHASES = (0.4, 5.0), (0.02, 0.15)
-_MARGIN_PX = 32
-_LEAST_CONTRAST = 1e-3
+_STEEP = (6.0, 40.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +53,6 @@ class _Grain:
     sharpness: Float
     contrast: float
     mass: float
-    inner: float
     course: Float
     turn: float = 0.0
     growth: NDArray[np.float64] | float = 0.0
@@ -87,11 +80,7 @@ class _Grain:
             self.phase,
             self.sharpness,
         )
-        return np.asarray(self.strength(amount) * net, np.float32)
-
-    def strength(self, amount: float) -> float:
-        """Of its columns, then."""
-        return self.contrast * (1 + self.fading * amount)
+        return np.asarray(self.contrast * (1 + self.fading * amount) * net, np.float32)
 
 
 def known_scene(
@@ -104,7 +93,7 @@ def known_scene(
     smoothing_px: float,
     sign: int | None = None,
 ) -> KnownScene:
-    """Draw a scene of one to three crystals on film, of which some change, each in its own way.
+    """Draw a scene of one to four crystals on film, of which some change, each in its own way.
 
     Parameters
     ----------
@@ -119,105 +108,43 @@ def known_scene(
     smoothing_px : float
         As the model has it.
     sign : int, optional
-        1: columns are bright, −1: dark; drawn if not given, and then half of the scenes are as a microscope
-        shows them, see `PhaseMicroscope`.
+        1: columns are bright, −1: dark; drawn if not given.
 
     Notes
     -----
     Beside what changes: film of which up to half is another at the end, residual drift, and flicker that the
     levelling of the beam leaves.
     """
-    painter = _Painter(rng, side, period_px, sign)
     grains = [_grain(rng, side, frames, period_px) for _ in range(rng.integers(1, 4))]
+    bright = sign if sign is not None else int(rng.choice([-1, 1]))
+    amplitude = float(np.exp(rng.uniform(np.log(0.1), np.log(0.5))))
     for grain in grains:
-        grain.contrast *= painter.contrast
+        grain.contrast *= bright * amplitude
+    y, x = np.ogrid[:side, :side]
+    y, x = y.astype(np.float32), x.astype(np.float32)
     dose = float(np.exp(rng.uniform(*np.log(dose_e_per_px))))
-    jitter = rng.normal(0, rng.uniform(0, 0.4), (frames, 2)).astype(np.float32)
+    jitter = rng.normal(0, rng.uniform(0, 0.4), (frames, 2))
+    speckle_px, strength = rng.uniform(1.5, 4), rng.uniform(0.01, 0.05)
+    speckle = [film(rng, (side, side), speckle_px, strength) for _ in range(2)]
+    uneven = 1 + film(rng, (side, side), 40, rng.uniform(0, 0.03))
     renewed = np.arccos(1 - rng.uniform(0, 0.5))
     seen = np.empty((frames, side, side), np.float32)
     beam = 1 + 0.01 * rng.standard_normal(frames)
-    truth = []
     for index in range(frames):
-        image = painter.image(grains, index, jitter[index], renewed * index / max(frames - 1, 1))
-        if index in (0, frames - 1):
-            truth.append(image)
+        turn = renewed * index / max(frames - 1, 1)
+        dy, dx = jitter[index].astype(np.float32)
+        image = uneven + np.float32(np.cos(turn)) * speckle[0] + np.float32(np.sin(turn)) * speckle[1]
+        free = np.ones_like(image)
+        for grain in grains:
+            amount = float(grain.course[index])
+            inside = special.expit(-grain.outside(y - dy, x - dx, amount, amount) / grain.softness) * free
+            free = free * (1 - inside)
+            image += inside * (grain.net(y - dy, x - dx, amount) - grain.mass)
         rate = np.maximum(image, 0.02) * (dose * beam[index])
         seen[index] = smooth(rng.poisson(rate).astype(np.float32) / np.float32(dose), smoothing_px)
     low, high = grey_range(seen[:: max(1, frames // 4)])
     margin = (high - low) * rng.uniform(-0.05, 0.1)
-    y, x = (axis.astype(np.float32) for axis in np.ogrid[:side, :side])
-    if painter.imaged:
-        _measure_fading(grains, truth[0], truth[-1], y, x)
     return KnownScene(scale_to_range(seen, low - margin, high + margin), *_truth(grains, y, x))
-
-
-def _measure_fading(grains: list[_Grain], first: Float, last: Float, y: Float, x: Float) -> None:
-    """How much the fringes of a crystal that gets thinner or thicker gain, as its image shows it."""
-    for grain in grains:
-        here = grain.outside(y, x, 1.0, 1.0) < 0
-        if grain.fading and here.any():
-            gain = float(last[here].std() / max(first[here].std(), _LEAST_CONTRAST)) - 1
-            grain.fading = gain if gain else _LEAST_CONTRAST
-
-
-class _Painter:
-    """Draws the frames of one scene: each as columns on film, or as the image of the wave behind them.
-
-    Parameters
-    ----------
-    rng : Generator
-    side : int
-        Of the frames in px.
-    period_px : float
-    sign : int, optional
-        Of the columns; drawn if not given, and with it whether a microscope takes the picture.
-    """
-
-    def __init__(self, rng: np.random.Generator, side: int, period_px: float, sign: int | None) -> None:
-        self._microscope = PhaseMicroscope.drawn(rng) if sign is None and rng.random() < _IMAGED else None
-        # What is beyond the frame shows in it.
-        self._margin = 0 if self._microscope is None else _MARGIN_PX
-        whole = (side + 2 * self._margin,) * 2
-        self._y, self._x = (
-            axis.astype(np.float32) - self._margin for axis in np.ogrid[: whole[0], : whole[1]]
-        )
-        if self._microscope is None:
-            bright = sign if sign is not None else int(rng.choice([-1, 1]))
-            self.contrast = bright * _log_uniform(rng, 0.1, 0.5)
-            speckle_px, strength = rng.uniform(1.5, 4), rng.uniform(0.01, 0.05)
-        else:
-            self._transfer = self._microscope.transfer(whole, period_px)
-            self.contrast = _log_uniform(rng, *_PHASES)
-            speckle_px, strength = rng.uniform(0.05, 0.15) * period_px, _log_uniform(rng, *_FILM_PHASES)
-        self._speckle = [film(rng, whole, speckle_px, strength) for _ in range(2)]
-        self._uneven = film(rng, (side, side), 40, rng.uniform(0, 0.03))
-
-    @property
-    def imaged(self) -> bool:
-        """Whether a microscope takes the picture."""
-        return self._microscope is not None
-
-    def image(self, grains: list[_Grain], frame: int, shift: Float, turn: float) -> Float:
-        """Rate of electrons (y, x), the film turned into another by so many radians."""
-        y, x = self._y - shift[0], self._x - shift[1]
-        picture = np.float32(np.cos(turn)) * self._speckle[0] + np.float32(np.sin(turn)) * self._speckle[1]
-        free = np.ones_like(picture)
-        for grain in grains:
-            amount = float(grain.course[frame])
-            inside = special.expit(-grain.outside(y, x, amount, amount) / grain.softness) * free
-            free = free * (1 - inside)
-            # A crystal that gets thinner loses all of its phase; one that fades keeps its grey level.
-            mass = -grain.mass if self._microscope is None else grain.inner * grain.strength(amount)
-            picture += inside * (grain.net(y, x, amount) + np.float32(mass))
-        if self._microscope is None:
-            return 1 + self._uneven + picture
-        seen = self._microscope.image(picture, self._transfer)
-        inner = slice(self._margin, -self._margin)
-        return (1 + self._uneven) * seen[inner, inner]
-
-
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _grain(rng: np.random.Generator, side: int, frames: int, period_px: float) -> _Grain:
@@ -237,7 +164,6 @@ def _grain(rng: np.random.Generator, side: int, frames: int, period_px: float) -
         ),
         contrast=rng.uniform(0.6, 1.2),
         mass=rng.uniform(-0.02, 0.15),
-        inner=rng.uniform(0.1, 0.4),
         course=_course(rng, frames),
     )
     kind = rng.choice(
@@ -280,7 +206,7 @@ def _course(rng: np.random.Generator, frames: int) -> Float:
         begin = rng.uniform(0, 0.5)
         end = rng.uniform(begin + 0.3, 1)
         return np.clip((t - begin) / (end - begin), 0, 1).astype(np.float32)
-    steep = special.expit(_log_uniform(rng, *_STEEP) * (t - rng.uniform(0.3, 0.7)))
+    steep = special.expit(rng.uniform(*_STEEP) * (t - rng.uniform(0.3, 0.7)))
     return np.asarray((steep - steep[0]) / (steep[-1] - steep[0]), np.float32)
 
 
