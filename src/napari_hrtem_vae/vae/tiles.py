@@ -92,8 +92,8 @@ class WalkSize:
         chunk = self.frames_at_once(rows, columns) * self._band_bytes(rows)
         copies = self.copies - 1 if self.field_in_memory else self.copies
         held = self.tile_bytes(*self.grid.shape) if self.field_in_memory else 0
-        # A quarter more: what maps are made with, and what the C library keeps of memory that was freed.
-        walking = copies * self.tile_bytes(rows, columns) * 5 // 4 + _COPIES_OF_A_CHUNK * chunk
+        # As much again: what networks and maps are made with, and what the C library keeps for each thread.
+        walking = 2 * copies * self.tile_bytes(rows, columns) + _COPIES_OF_A_CHUNK * chunk
         if self.maps_in_memory:
             walking += 5 * maps
         whole_frame = _COPIES_OF_A_FRAME * 4 * math.prod(self.grid.frame)
