@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...progress import Progress, Steps, run
+from ...progress import Progress, Steps
 from ..card import ModelCard
 from .window_changes import MOMENTS, Float, change_features
 
@@ -59,20 +59,6 @@ def noise_of(field: Float) -> Float:
 def moment_noise(variance: Float, frames: int) -> Float:
     """Variance of a moment's mean from that of single frames."""
     return variance * np.float32(MOMENTS / frames)
-
-
-def features_of(
-    moments: Float,
-    noise: Float,
-    told: Bools,
-    wanted: Bools,
-    coder: Coder,
-    spacing_px: float,
-    *,
-    backwards: bool = False,
-) -> list[Float]:
-    """What a reader reads about each wanted site; see `features_of_steps`."""
-    return run(features_of_steps(moments, noise, told, wanted, coder, spacing_px, backwards=backwards))
 
 
 def features_of_steps(
