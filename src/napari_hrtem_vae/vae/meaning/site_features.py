@@ -21,7 +21,7 @@ REACHES = (1, 2, 3)
 _NEARNESS = 0.75
 # Px and degrees: no shift or turn is known better.
 _LEAST_ERROR = 0.1
-_AT_ONCE = 64
+_AT_ONCE = 32
 
 
 class Coder(Protocol):
