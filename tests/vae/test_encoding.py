@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +110,42 @@ def test_a_frame_larger_than_a_batch_is_encoded_in_parts(fast_model) -> None:
     encoder.pixels = 90 * 104
     assert max(len(part.mean) for part in encoder.rows(frames)) == 4
     np.testing.assert_allclose(field_of(encoder, frames), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_chunks_are_encoded_as_all_at_once_and_waiting_is_handed_on(threads: int, fast_model) -> None:
+    frames = frames_of((7, 88, 96))
+    encoder = FrameEncoder(fast_model, step=8, device=CPU)
+    encoder.threads = threads
+    whole = field_of(encoder, frames)
+    found = list(encoder.rows_of_chunks([(0, frames[:3]), None, (3, frames[3:4]), (4, frames[4:])]))
+    assert found.count(None) == 1
+    parts = [part for part in found if part is not None]
+    field = np.full_like(whole, np.nan)
+    for part in parts:
+        field[part.frame, part.row : part.row + len(part.mean)] = part.mean
+    assert [part.frame for part in parts] == sorted(part.frame for part in parts)
+    np.testing.assert_allclose(field, whole, atol=1e-5)
+
+
+class OneWaitsForTheNext(InferenceEncoder):
+    """An encoder whose first two calls go on only when both are being made."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model.encoder, CPU, torch.float32)
+        self.both = threading.Barrier(2, timeout=60)
+
+    def mean_of_frames(self, frames: Tensor) -> Tensor:
+        self.both.wait()
+        return super().mean_of_frames(frames)
+
+
+def test_threads_work_on_different_chunks_at_once(fast_model) -> None:
+    encoder = FrameEncoder(fast_model, step=8, device=CPU)
+    encoder.threads, encoder.pool = 2, ThreadPoolExecutor(2)
+    encoder.encoder = OneWaitsForTheNext(fast_model)
+    frames = frames_of((2, 72, 72))
+    assert len(list(encoder.rows_of_chunks([(0, frames[:1]), (1, frames[1:])]))) == 2
 
 
 class Cramped(InferenceEncoder):

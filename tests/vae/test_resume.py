@@ -25,7 +25,7 @@ from napari_hrtem_vae.vae.parameters import AnalyzeParameters
 from ..conftest import random_model, video_of
 
 # Twelve rows of sites over three tiles.
-MEMORY_GB = 0.0068
+MEMORY_GB = 0.0074
 
 
 def video() -> xr.DataArray:

@@ -41,6 +41,11 @@ def test_tiles_hold_every_site_once_and_fit_the_memory(
     assert len(tiles) >= min(workers, size.grid.shape[0] // 2)
 
 
+@given(SIZES, st.integers(1, 40), st.integers(1, 40))
+def test_a_smaller_tile_never_needs_more(size: WalkSize, rows: int, columns: int) -> None:
+    assert size.need(rows, columns) <= min(size.need(rows + 1, columns), size.need(rows, columns + 1))
+
+
 @given(SIZES, st.floats(1, 3))
 def test_tiles_are_whole_stored_chunks(size: WalkSize, times: float) -> None:
     tiles = plan_tiles(size, int(size.need(1, 1) * times))

@@ -159,15 +159,23 @@ def follow(
     pool = ThreadPoolExecutor(min(parameters.threads, _LAG))
     frames = reader.frames()
 
+    def places() -> tuple[list[GrainStart], list[int]]:
+        """Where the next frames look for the grains, and which of these are lost."""
+        lost = [grain for grain, track in enumerate(tracks) if track.misses >= _MISSES]
+        return [track.start for track in tracks], lost
+
     def fit(batch: list[Float], starts: list[GrainStart], lost: list[int]) -> list[list[GrainFit | None]]:
         return _fit_batch(grid, batch, starts, lost, spots, reader.outliers, parameters)
 
+    # For the batches to come, whether what they follow from is told early or late: one place each.
+    ahead = deque([places()] * _LAG)
     numbers: list[int] = []
     batch: list[Float] = []
     try:
         exhausted = False
         while waiting or not exhausted:
-            if not exhausted and len(waiting) < _LAG:
+            # What is done is told at once, however long the next frames take to be read.
+            if not exhausted and ahead and not (waiting and waiting[0][1].done()):
                 upcoming = next(frames, False)
                 if upcoming is None:
                     yield None
@@ -178,9 +186,7 @@ def follow(
                     numbers.append(number)
                     batch.append(frame)
                 if batch and (exhausted or len(batch) == count):
-                    lost = [grain for grain, track in enumerate(tracks) if track.misses >= _MISSES]
-                    starts = [track.start for track in tracks]
-                    waiting.append((numbers, pool.submit(fit, batch, starts, lost)))
+                    waiting.append((numbers, pool.submit(fit, batch, *ahead.popleft())))
                     numbers, batch = [], []
                 continue
             done, future = waiting[0]
@@ -190,6 +196,7 @@ def follow(
             for number, fits in zip(done, future.result(), strict=True):
                 judged = [track.judge(one, grid, parameters) for track, one in zip(tracks, fits, strict=True)]
                 yield number, judged
+            ahead.append(places())
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -72,13 +72,16 @@ def connected(cluster: ClusterParameters) -> Iterator[DaskCrew]:
             if cluster.workers:
                 local = distributed.LocalCluster(
                     n_workers=cluster.workers,
-                    threads_per_worker=max(1, (os.cpu_count() or 1) // cluster.workers),
+                    threads_per_worker=1,
                     memory_limit=0,
                     dashboard_address=None,
                     silence_logs=logging.CRITICAL,
                 )
                 place = opened.enter_context(local)
             client = opened.enter_context(distributed.Client(place, timeout=_CONNECT_S))
+            # Workers read in what they need, seconds of it, while the video is looked at.
+            for worker in client.scheduler_info(n_workers=-1)["workers"]:
+                distributed.fire_and_forget(client.submit(_read_in, workers=worker, pure=False))
         except (OSError, ValueError, ImportError) as error:
             raise ClusterError(
                 f"The cluster {cluster.address or 'on this computer'} cannot be reached ({reason(error)}); "
@@ -138,6 +141,10 @@ def _lost_workers() -> Iterator[None]:
         raise ClusterError(
             f"The cluster was lost ({reason(error)}); run the same analysis again to go on."
         ) from error
+
+
+def _read_in() -> None:
+    """Nothing: a worker that is asked to do it imports this module, and with it all that tiles need."""
 
 
 def _do_tile(name: str, tile: Tile) -> None:

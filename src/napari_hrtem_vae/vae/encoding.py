@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -146,12 +146,23 @@ class FrameEncoder:
 
     def rows(self, frames: Tensor) -> Iterator[EncodedRows]:
         """Encode all sites of frames (n, y, x) that are scaled to 0…1; yields by the batch."""
-        jobs = self._jobs(*frames.shape)
-        if self.threads == 1:
-            for job in jobs:
-                yield from self._encode(frames, job)
-        else:
-            yield from self._in_threads(frames, jobs)
+        return (rows for rows in self.rows_of_chunks([(0, frames)]) if rows is not None)
+
+    def rows_of_chunks(self, chunks: Iterable[tuple[int, Tensor] | None]) -> Iterator[EncodedRows | None]:
+        """Encode frames that come some at a time, with the number of the first.
+
+        None among them is handed on: while a read takes its time a stop is seen.
+        """
+        if self.threads > 1:
+            yield from self._in_threads(chunks)
+            return
+        for chunk in chunks:
+            if chunk is None:
+                yield None
+                continue
+            start, frames = chunk
+            for job in self._jobs(*frames.shape):
+                yield from self._encode(start, frames, job)
 
     def _jobs(self, frames: int, height: int, width: int) -> Iterator[_Job]:
         """Batches of as many rows as work well together; where a frame is small, of several frames."""
@@ -168,14 +179,19 @@ class FrameEncoder:
             for row in range(0, total, several):
                 yield _Job(frame, min(max(1, together), frames - frame), row, min(several, total - row))
 
-    def _in_threads(self, frames: Tensor, jobs: Iterator[_Job]) -> Iterator[EncodedRows]:
-        """The same, one thread a job; results come in order, a few jobs ahead."""
+    def _in_threads(self, chunks: Iterable[tuple[int, Tensor] | None]) -> Iterator[EncodedRows | None]:
+        """The same, one thread a job; results come in order, a few jobs ahead, across chunks."""
         waiting: deque[Future[list[EncodedRows]]] = deque()
         try:
-            for job in jobs:
-                waiting.append(self.pool.submit(self._encode, frames, job))
-                if len(waiting) > 2 * self.threads:
-                    yield from waiting.popleft().result()
+            for chunk in chunks:
+                if chunk is None:
+                    yield None
+                    continue
+                start, frames = chunk
+                for job in self._jobs(*frames.shape):
+                    waiting.append(self.pool.submit(self._encode, start, frames, job))
+                    if len(waiting) > 2 * self.threads:
+                        yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
         finally:
@@ -184,7 +200,7 @@ class FrameEncoder:
             # The pool's threads changed what new threads begin with.
             torch.set_num_threads(self.threads)
 
-    def _encode(self, frames: Tensor, job: _Job) -> list[EncodedRows]:
+    def _encode(self, start: int, frames: Tensor, job: _Job) -> list[EncodedRows]:
         """One job; in halves when the device is full."""
         top = job.row * self.step
         bottom = top + (job.rows - 1) * self.step + self.window
@@ -194,7 +210,8 @@ class FrameEncoder:
             with torch.inference_mode():
                 mean = self._windows(part) if self.passes is None else self._one_pass(part, self.passes)
                 means = mean.cpu().numpy()
-            return [EncodedRows(job.frame + index, job.row, mean) for index, mean in enumerate(means)]
+            first = start + job.frame
+            return [EncodedRows(first + index, job.row, mean) for index, mean in enumerate(means)]
         except torch.OutOfMemoryError as error:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -205,8 +222,8 @@ class FrameEncoder:
                 ) from error
         if halves is None:
             self.batch = max(1, self.batch // 2)
-            return self._encode(frames, job)
-        return [rows for half in halves for rows in self._encode(frames, half)]
+            return self._encode(start, frames, job)
+        return [rows for half in halves for rows in self._encode(start, frames, half)]
 
     def _one_pass(self, part: Tensor, passes: int) -> Tensor:
         """(n, y, x) -> (n, rows, columns, latents), a pass for each place that windows begin at."""

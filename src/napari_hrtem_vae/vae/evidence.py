@@ -39,9 +39,9 @@ _LEAST, _MOST = 0.4, 0.9
 # So many widths from the centre a site stands out; beyond this share of sites, fewer of the others count.
 _OUTSTANDING = 4.0
 _FEW_OUTSTANDING, _FEWER = 0.01, 5.0
-# Share of the variance that lies between two groups (that of a uniform distribution), and ratio of their
-# means: film does not part its sites as far.
-_PARTED, _APART, _FEWEST_PARTED = 0.75, 1.25, 20
+# Share of the variance that lies between two groups (of a uniform distribution it is 0.75), ratio of their
+# means, and fewest values: film does not part its sites as far.
+_PARTED, _APART, _FEWEST_PARTED = 0.8, 1.25, 20
 
 
 def site_changes_steps(field: Float) -> Steps[dict[str, Float]]:

@@ -17,7 +17,7 @@ from .card import FORMAT, ModelCard, read_card, shipped_models
 from .network import Decoder, Encoder, Network
 
 Float = NDArray[np.float32]
-_BATCH = 64
+_BATCH = 32
 # Eight bits are enough where a few per cent of a weight change nothing that is shown; they keep the
 # published network's file below 10 MB.
 _STORED_IN_EIGHT_BITS = "encoder.to_log_variance.weight"

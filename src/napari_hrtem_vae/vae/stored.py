@@ -217,6 +217,7 @@ def tile_into_store_steps(
     frames = walk.plan.size.frames
     block = np.empty((frames, *tile.shape, walk.plan.size.latents), np.float32)
     yield from walk.encode_tile_steps(tile, block)
+    give_back_memory()
     if frames > 1:
         raw, p = yield from tile_maps_steps(block, walk.progress)
         arrays = raw | {P_VALUES: p}

@@ -82,22 +82,27 @@ class WalkSize:
 
     def frames_at_once(self, rows: int, columns: int) -> int:
         """Frames that are read and prepared together; depends on the tile alone, as results must."""
-        chunk = min(CHUNK_BYTES, max(_LEAST_CHUNK_BYTES, self.tile_bytes(rows, columns) // 8))
-        return max(1, min(self.frames, chunk // self._band_bytes(rows)))
+        return max(1, min(self.frames, self._chunk_bytes(rows, columns) // self._band_bytes(rows)))
 
     def need(self, rows: int, columns: int) -> int:
         """Bytes at the peak of a walk in tiles of so many sites."""
         sites = self.grid.shape[0] * self.grid.shape[1]
         maps = 4 * sites * self.latents
-        chunk = self.frames_at_once(rows, columns) * self._band_bytes(rows)
+        # Not in whole frames, as `frames_at_once`: a smaller tile must never need more than a larger one.
+        band = self._band_bytes(rows)
+        chunk = min(self.frames * band, max(band, self._chunk_bytes(rows, columns)))
         copies = self.copies - 1 if self.field_in_memory else self.copies
         held = self.tile_bytes(*self.grid.shape) if self.field_in_memory else 0
-        # A quarter more: what maps are made with, and what the C library keeps of memory that was freed.
-        walking = copies * self.tile_bytes(rows, columns) * 5 // 4 + _COPIES_OF_A_CHUNK * chunk
+        # As much again: what networks and maps are made with, and what the C library keeps for each thread.
+        walking = 2 * copies * self.tile_bytes(rows, columns) + _COPIES_OF_A_CHUNK * chunk
         if self.maps_in_memory:
             walking += 5 * maps
         whole_frame = _COPIES_OF_A_FRAME * 4 * math.prod(self.grid.frame)
         return held + max(walking, whole_frame, _COPIES_OF_MAPS * maps)
+
+    def _chunk_bytes(self, rows: int, columns: int) -> int:
+        """Most that is read at once, where that is a frame or more."""
+        return min(CHUNK_BYTES, max(_LEAST_CHUNK_BYTES, self.tile_bytes(rows, columns) // 8))
 
     def _band_bytes(self, rows: int) -> int:
         """Of one frame's rows that a band of sites sees, enlarged."""

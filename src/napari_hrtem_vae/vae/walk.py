@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ParameterError, ResultError, VideoFileError, VideoShapeError
-from ..io.memory import memory_budget
+from ..io.memory import keep_freed_memory, memory_budget
 from ..progress import Progress, Steps
 from ..video.drift import DriftParameters, check_told, estimate_drift_steps
 from ..video.geometry import SiteGrid, check_video, choose_zoom
@@ -186,15 +186,14 @@ class Walk:
             prepared = band(frames, plan.statistics.of(slice(start, start + len(frames))))
             return prepared if tile.shape[1] == grid.shape[1] else prepared[..., left:right].contiguous()
 
-        for chunk in read_ahead(self.video, plan.size.frames_at_once(*tile.shape), band.rows, prepare):
-            if chunk is None:
+        chunks = read_ahead(self.video, plan.size.frames_at_once(*tile.shape), band.rows, prepare)
+        for rows in self.encoder.rows_of_chunks(chunks):
+            if rows is None:
                 yield self.progress("Reading")
                 continue
-            start, frames = chunk
-            for rows in self.encoder.rows(frames):
-                out[start + rows.frame, rows.row : rows.row + len(rows.mean)] = rows.mean
-                self.done += rows.mean.shape[0] * rows.mean.shape[1]
-                yield self.progress()
+            out[rows.frame, rows.row : rows.row + len(rows.mean)] = rows.mean
+            self.done += rows.mean.shape[0] * rows.mean.shape[1]
+            yield self.progress()
         out[plan.left_out] = np.nan
         if plan.drift is not None:
             out[:, ~plan.drift.seen[tile.rows, tile.columns]] = np.nan
@@ -299,7 +298,8 @@ class _Look:
 
 
 def make_encoder(model: Model, parameters: AnalyzeParameters, *, one_pass: bool = True) -> FrameEncoder:
-    """The encoder as the parameters have it."""
+    """The encoder as the parameters have it, in a process made ready to work with it."""
+    keep_freed_memory()
     scaling = model.card.scaling if parameters.scaling == "model" else parameters.scaling
     return FrameEncoder(
         model,

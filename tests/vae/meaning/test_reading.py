@@ -38,6 +38,14 @@ def known_sites(rows=6, columns=8, latents=64, seed=0):
     return known, np.full((rows, columns), 0.1, np.float32)
 
 
+def test_reading_tells_how_far_it_is_every_few_sites(model, calibrated):
+    known, noise = known_sites(20, 26)
+    steps = read_changes_steps(known, noise, np.ones((20, 26), bool), model, calibrated, 8)
+    done = [(progress.done, progress.total) for progress in steps]
+    assert {total for _, total in done} == {10 * 13}
+    assert [count for count, _ in done] == [0, 32, 64, 96, 128]
+
+
 def test_moments_are_means_of_stretches_of_time():
     field = np.arange(12, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 3, 4), np.float32)
     np.testing.assert_array_equal(usable_moments(field)[1, 2, :, 0], [0.5, 2.5, 4.5, 6.5, 8.5, 10.5])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,13 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...errors import ParameterError
-from ...progress import Progress, Steps, run
+from ...progress import Progress, Steps, relabel, run
 from ...video.scaling import scale_windows
 from ..model import Model
 from .known_changes import KINDS, MEASURES, known_scene
 from .reader import KINDS_OF_MEASURE, UNITS, Float, Reader, ReaderCard
 from .response import recorded, response_steps
-from .site_features import SPACING, Coder, features_of, moments_of, noise_of
+from .site_features import SPACING, Coder, features_of_steps, moments_of, noise_of
 
 Labels = NDArray[np.int64]
 _FRAMES = 24
@@ -139,12 +140,13 @@ def known_sites_steps(
         )
         field = _encoded(coder, scene.frames, step)
         kind, measure = _truth_of_sites(scene.kind, scene.measures, card.window, step)
-        yield Progress(number, scenes, "Simulating known changes")
+        progress = Progress(number, scenes, "Simulating known changes")
         moments, noise = moments_of(field), np.log(noise_of(field) + 1e-12)
         everywhere = np.ones(noise.shape, bool)
-        features += features_of(
+        reading = features_of_steps(
             moments, noise, everywhere, everywhere, coder, step, backwards=both_directions
         )
+        features += yield from relabel(reading, partial(replace, progress))
         kinds += [kind, _REVERSED[kind]] if both_directions else [kind]
         measures += [measure, _reversed(measure)] if both_directions else [measure]
     return KnownSites(np.concatenate(features), np.concatenate(kinds), np.concatenate(measures), noise.shape)

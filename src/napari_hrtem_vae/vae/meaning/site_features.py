@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...progress import Progress, Steps, run
+from ...progress import Progress, Steps
 from ..card import ModelCard
 from .pattern_changes import pattern_features
 from .window_changes import MOMENTS, Float, change_features
@@ -22,7 +22,7 @@ REACHES = (1, 2, 3)
 _NEARNESS = 0.75
 # Px and degrees: no shift or turn is known better.
 _LEAST_ERROR = 0.1
-_AT_ONCE = 64
+_AT_ONCE = 32
 
 
 class Coder(Protocol):
@@ -60,20 +60,6 @@ def noise_of(field: Float) -> Float:
 def moment_noise(variance: Float, frames: int) -> Float:
     """Variance of a moment's mean from that of single frames."""
     return variance * np.float32(MOMENTS / frames)
-
-
-def features_of(
-    moments: Float,
-    noise: Float,
-    told: Bools,
-    wanted: Bools,
-    coder: Coder,
-    spacing_px: float,
-    *,
-    backwards: bool = False,
-) -> list[Float]:
-    """What a reader reads about each wanted site; see `features_of_steps`."""
-    return run(features_of_steps(moments, noise, told, wanted, coder, spacing_px, backwards=backwards))
 
 
 def features_of_steps(
