@@ -31,7 +31,7 @@ from napari_hrtem_vae.vae.meaning.calibration import (
 )
 from napari_hrtem_vae.vae.meaning.reader import Reader, ReaderCard
 from napari_hrtem_vae.vae.meaning.reading import KIND_NAMES, SiteMoments, read_changes_steps
-from napari_hrtem_vae.vae.meaning.site_features import Coder, noise_of
+from napari_hrtem_vae.vae.meaning.site_features import MOTION_FEATURES, Coder, noise_of
 
 CHANGES = ("rotation", "growth", "shrinkage", "translation", "contrast", "static")
 DOSES = (50.0, 20.0, 8.0)
@@ -66,7 +66,8 @@ def calibrated_components(scenes: int) -> tuple[Coder, Reader]:
     train = run(known_sites_steps(coder, scenes, 0, both_directions=True))
     test = run(known_sites_steps(coder, max(scenes // 8, 1), 1_000_003))
     parameters = CalibrationParameters(scenes=scenes)
-    return coder, run(train_reader_steps(train, test, ReaderCard("components", "", 0), parameters))
+    card = ReaderCard("components", "", features=0, measured_from=MOTION_FEATURES)
+    return coder, run(train_reader_steps(train, test, card, parameters))
 
 
 def main() -> None:

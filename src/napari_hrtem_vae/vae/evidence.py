@@ -33,7 +33,7 @@ _REFINEMENTS = 2
 # Deviations beyond which a neighbour says nothing: strong change stays where it is.
 _TRUNCATED = 2.0
 # Memory that a site's noise has beyond the others' counts up to this; more of it is motion.
-_MOST_MEMORY = 2.0
+_MOST_MEMORY = 1.4
 # Share of the sites that tell centre and width of the still ones: when many stand out, and when few do.
 _LEAST, _MOST = 0.4, 0.9
 # So many widths from the centre a site stands out; beyond this share of sites, fewer of the others count.
@@ -41,7 +41,7 @@ _OUTSTANDING = 4.0
 _FEW_OUTSTANDING, _FEWER = 0.01, 5.0
 # Share of the variance that lies between two groups (of a uniform distribution it is 0.75), ratio of their
 # means, and fewest values: film does not part its sites as far.
-_PARTED, _APART, _FEWEST_PARTED = 0.8, 1.25, 20
+_PARTED, _APART, _FEWEST_PARTED = 0.77, 1.2, 20
 
 
 def site_changes_steps(field: Float) -> Steps[dict[str, Float]]:

@@ -20,6 +20,8 @@ from napari_hrtem_vae.vae.meaning.calibration import (
 )
 from napari_hrtem_vae.vae.meaning.known_changes import KINDS
 from napari_hrtem_vae.vae.meaning.reader import ReaderCard, reader_of
+from napari_hrtem_vae.vae.meaning.site_features import MOTION_FEATURES, REACHES
+from napari_hrtem_vae.vae.meaning.window_changes import MOMENTS, change_features
 from napari_hrtem_vae.vae.model import Model
 
 
@@ -57,6 +59,17 @@ def test_backwards_growth_is_shrinkage(known):
     # What fades to a half grows to the double.
     product = (1 + measure[:, 0, :, 2] / 100) * (1 + measure[:, 1, :, 2] / 100)
     np.testing.assert_allclose(product, 1, atol=1e-5)
+
+
+def test_features_of_motion_come_first_and_then_those_of_patterns(known):
+    """Calibrations of earlier versions read the first ones alone, and measures are read from them."""
+    features = known[0].features
+    window = hv.load_model("pbs-64-fast").card.window
+    own, _ = change_features(np.zeros((1, MOMENTS, window, window), np.float32), np.zeros(1, np.float32))
+    assert own.shape[1] + 7 * len(REACHES) == MOTION_FEATURES
+    share_explained, alike = features[:, MOTION_FEATURES : MOTION_FEATURES + 2].T
+    assert -1e-3 < share_explained.min() < share_explained.max() < 1.001
+    assert np.abs(alike).max() < 1.001
 
 
 def test_a_reader_of_known_sites_does_better_than_chance(known):

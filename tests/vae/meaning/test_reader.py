@@ -37,10 +37,11 @@ def maps(scenes):
     return np.ones((scenes, *SITES), bool)
 
 
-@pytest.fixture(scope="module")
-def reader():
+@pytest.fixture(scope="module", params=[0, 9], ids=["one network", "two networks"])
+def reader(request):
     parameters = CalibrationParameters(scenes=8, epochs=40)
-    return run(train_reader_steps(sites(150, 0), sites(40, 1), ReaderCard("m", "c", 0), parameters))
+    card = ReaderCard("m", "c", 0, measured_from=request.param)
+    return run(train_reader_steps(sites(150, 0), sites(40, 1), card, parameters))
 
 
 def test_a_reader_learns_kinds_and_measures(reader):
@@ -75,6 +76,24 @@ def test_a_reader_leaves_out_features_that_are_later_than_it(reader):
         np.testing.assert_array_equal(one, other)
 
 
+def test_measures_are_told_by_the_first_features_alone_where_the_card_says_so():
+    reader = Reader(ReaderCard("m", "c", 12, measured_from=9)).eval()
+    features = sites(2, 6).features
+    other = features.copy()
+    other[:, 9:] += 1
+    with torch.inference_mode():
+        before, after = (reader(reader.normalised(one)) for one in (features, other))
+    assert not torch.equal(before[0], after[0])
+    for one, same in zip(before[1:], after[1:], strict=True):
+        torch.testing.assert_close(one, same, rtol=0, atol=0)
+
+
+def test_a_reader_of_features_that_are_not_there_is_refused():
+    reader = Reader(ReaderCard("m", "c", 14))
+    with pytest.raises(ModelFileError, match="14 features of a site and there are 12; calibrate"):
+        reader.read(sites(2, 6).features, maps(2))
+
+
 def test_a_reader_comes_back_from_its_file(reader, tmp_path):
     path = save_reader(reader, tmp_path / "m.calibration")
     again = load_reader(path)
@@ -100,8 +119,8 @@ def test_a_file_that_is_none_is_refused(tmp_path):
 
 def test_a_card_of_another_size_than_its_weights_is_refused_before_memory_is_taken(reader, tmp_path):
     path = tmp_path / "x.calibration"
-    for features in (13, 10**9):
-        card = {"model": "m", "model_checksum": "c", "features": features, "width": 128, "record": {}}
+    for features, measured in ((13, 0), (10**9, 0), (12, 7), (12, 13), (12, -1)):
+        card = {"model": "m", "model_checksum": "c", "features": features, "measured_from": measured}
         save_file(dict(reader.state_dict()), path, {"hrtem_vae_reader": json.dumps(card)})
         with pytest.raises(ModelFileError, match="damaged"):
             load_reader(path)

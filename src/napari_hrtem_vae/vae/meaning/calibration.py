@@ -17,7 +17,7 @@ from ..model import Model
 from .known_changes import KINDS, MEASURES, known_scene
 from .reader import KINDS_OF_MEASURE, UNITS, Float, Reader, ReaderCard
 from .response import recorded, response_steps
-from .site_features import SPACING, Coder, features_of_steps, moments_of, noise_of
+from .site_features import MOTION_FEATURES, SPACING, Coder, features_of_steps, moments_of, noise_of
 
 Labels = NDArray[np.int64]
 _FRAMES = 24
@@ -95,7 +95,7 @@ def calibrate_steps(model: Model, parameters: CalibrationParameters) -> Steps[Re
         Its card tells no fringe period, or one that scenes cannot have.
     """
     _ = model.encoder, model.decoder
-    card = ReaderCard(model.card.name, model.checksum, features=0)
+    card = ReaderCard(model.card.name, model.checksum, features=0, measured_from=MOTION_FEATURES)
     held_out = parameters.scenes // _VALIDATION
     train = yield from known_sites_steps(
         model, parameters.scenes - held_out, parameters.seed, both_directions=True
@@ -204,7 +204,7 @@ def train_reader_steps(
     weight /= weight.mean()
     batches = max(1, len(x) // _BATCH)
     total = parameters.epochs * batches
-    optimiser = torch.optim.AdamW(reader.layers.parameters(), _RATE, weight_decay=_DECAY)
+    optimiser = torch.optim.AdamW(reader.parameters(), _RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=total)
     generator = torch.Generator().manual_seed(parameters.seed)
     for epoch in range(parameters.epochs):

@@ -23,7 +23,7 @@ _STEEP = (6.0, 200.0)
 _CHANGES = ("still", "rotation", "edge", "translation", "contrast", "two")
 _SHARES, _SHARES_IMAGED = (0.2, 0.19, 0.25, 0.15, 0.13, 0.08), (0.14, 0.17, 0.24, 0.14, 0.24, 0.07)
 # Share of the scenes that a microscope takes; phases of their columns and of their film, in rad.
-_IMAGED = 0.5
+_IMAGED = 0.4
 _PHASES, _FILM_PHASES = (0.4, 6.0), (0.02, 0.15)
 _MARGIN_PX = 32
 _LEAST_CONTRAST = 1e-3
@@ -128,7 +128,7 @@ def known_scene(
     smoothing_px : float
         As the model has it.
     sign : int, optional
-        1: columns are bright, −1: dark; drawn if not given, and then half of the scenes are as a microscope
+        1: columns are bright, −1: dark; drawn if not given, and then four in ten scenes are as a microscope
         shows them, see `PlainMicroscope`.
 
     Notes

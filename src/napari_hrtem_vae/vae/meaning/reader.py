@@ -49,6 +49,9 @@ class ReaderCard:
     model_checksum : str
     features, width : int
         Of the network.
+    measured_from : int
+        How many of the features, from the first, a network of its own tells measures from; 0: one network
+        tells kinds and measures from all.
     record : dict
         Scenes, seed, and what validation found.
     """
@@ -57,6 +60,7 @@ class ReaderCard:
     model_checksum: str
     features: int
     width: int = 128
+    measured_from: int = 0
     record: dict[str, Any] = field(default_factory=dict)
 
 
@@ -96,25 +100,33 @@ class Reader(nn.Module):
         self.register_buffer("spread", torch.ones(card.features))
         # What validation found the errors to be too small by.
         self.register_buffer("error_scale", torch.ones(len(MEASURES)))
-        self.layers = nn.Sequential(
-            nn.Linear(card.features, card.width),
-            nn.SiLU(),
-            nn.Dropout(0.1),
-            nn.Linear(card.width, card.width),
-            nn.SiLU(),
-            nn.Dropout(0.1),
-            nn.Linear(card.width, len(KINDS) + 2 * len(MEASURES)),
-        )
+        kinds, measures = len(KINDS), 2 * len(MEASURES)
+        apart = card.measured_from > 0
+        self.layers = _network(card.features, card.width, kinds if apart else kinds + measures)
+        self.measure_layers = _network(card.measured_from, card.width, measures) if apart else None
 
     def normalised(self, features: Float) -> Tensor:
-        """Features of zero mean and unit spread, the farthest drawn in; those that its card does not count
-        are left out."""
+        """Features of zero mean and unit spread, the farthest drawn in; those that it does not read are
+        left out.
+
+        Raises
+        ------
+        ModelFileError
+            It reads more of them than there are.
+        """
+        if features.shape[1] < self.card.features:
+            raise ModelFileError(
+                f"The calibration of {self.card.model} reads {self.card.features} features of a site "
+                f"and there are {features.shape[1]}; calibrate the model again."
+            )
         x = torch.from_numpy(np.ascontiguousarray(features[:, : self.card.features], np.float32))
         return ((x - self.middle) / self.spread).clamp(-_FARTHEST, _FARTHEST)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of kinds, measures in `UNITS`, and the log of their variances, of normalised features."""
         out = self.layers(x)
+        if self.measure_layers is not None:
+            out = torch.cat([out, self.measure_layers(x[:, : self.card.measured_from])], 1)
         kinds, measures = len(KINDS), len(MEASURES)
         return (
             out[:, :kinds],
@@ -138,6 +150,18 @@ class Reader(nn.Module):
         each = Reading(logits.softmax(1).numpy(), measure.numpy() * UNITS, error.numpy() * UNITS)
         pooled = pool(each, where)
         return replace(pooled, error=pooled.error * self.error_scale.numpy())
+
+
+def _network(features: int, width: int, told: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(features, width),
+        nn.SiLU(),
+        nn.Dropout(0.1),
+        nn.Linear(width, width),
+        nn.SiLU(),
+        nn.Dropout(0.1),
+        nn.Linear(width, told),
+    )
 
 
 def pool(reading: Reading, where: Bools) -> Reading:
@@ -180,7 +204,7 @@ def save_reader(reader: Reader, path: str | Path) -> Path:
     path = Path(path)
     aside = path.with_name(f".{path.name}.part")
     tensors = {name: tensor.contiguous() for name, tensor in reader.state_dict().items()}
-    tensors = {name: t.half() if name.startswith("layers") else t for name, t in tensors.items()}
+    tensors = {name: t.half() if "layers" in name else t for name, t in tensors.items()}
     try:
         save_file(tensors, aside, {"hrtem_vae_reader": json.dumps(asdict(reader.card)), "format": FORMAT})
         os.replace(aside, path)
@@ -209,6 +233,8 @@ def load_reader(path: str | Path) -> Reader:
             card = ReaderCard(**entries)
             if not (0 < card.features <= _MOST_FEATURES and 0 < card.width <= _MOST_FEATURES):
                 raise ValueError("sizes out of range")
+            if not 0 <= card.measured_from <= card.features:
+                raise ValueError("measures of more features than it reads")
             with torch.device("meta"):
                 wanted = {name: tensor.shape for name, tensor in Reader(card).state_dict().items()}
             found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

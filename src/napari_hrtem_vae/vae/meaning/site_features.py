@@ -12,7 +12,8 @@ from scipy import ndimage
 from ...progress import Progress, Steps
 from ..card import ModelCard
 from .pattern_changes import pattern_features
-from .window_changes import MOMENTS, Float, change_features
+from .surroundings import surroundings
+from .window_changes import MOMENTS, Float, WindowMotion, change_features
 
 Bools = NDArray[np.bool_]
 # Sites that are read are this far apart, in shares of the window; windows overlap by the rest.
@@ -23,6 +24,9 @@ _NEARNESS = 0.75
 # Px and degrees: no shift or turn is known better.
 _LEAST_ERROR = 0.1
 _AT_ONCE = 32
+_PATTERN_FEATURES, _TOLD_AROUND = 5, 8
+# How many of the features tell motion: that of the window, and of its neighbours. The others tell patterns.
+MOTION_FEATURES = 185
 
 
 class Coder(Protocol):
@@ -100,7 +104,8 @@ def features_of_steps(
     flat, flat_noise = moments.reshape(-1, MOMENTS, latents), noise.reshape(-1)
     orders = (1, -1) if backwards else (1,)
     own: list[list[Float]] = [[] for _ in orders]
-    patterns: list[list[Float]] = [[] for _ in orders]
+    alike = np.zeros((len(orders), wanted.size, _TOLD_AROUND), np.float32)
+    power = np.zeros((len(orders), wanted.size), np.float32)
     motion = np.zeros((len(orders), wanted.size, 2, 3), np.float32)
     for start in range(0, len(index), _AT_ONCE):
         yield Progress(start, len(index), "Reading the changes")
@@ -110,17 +115,30 @@ def features_of_steps(
         for number, order in enumerate(orders):
             features, moved = change_features(windows[:, ::order], flat_noise[some])
             own[number].append(features)
-            patterns[number].append(pattern_features(windows[:, ::order]))
+            alike[number, some] = np.concatenate([pattern_features(windows[:, ::order]), _told_by(moved)], 1)
+            power[number, some] = moved.changed.mean(1)
             motion[number, some, 0] = moved.steps.sum(1)[:, :3]
             motion[number, some, 1] = moved.error[:, :3]
     kept = wanted.reshape(-1)[index]
     results = []
-    for parts, pattern, moved_sites in zip(own, patterns, motion, strict=True):
+    for parts, moved_sites, pattern, changed in zip(own, motion, alike, power, strict=True):
         among = _among_neighbours(moved_sites.reshape(*wanted.shape, 2, 3), near, spacing_px)
+        patterns = pattern.reshape(*wanted.shape, -1)
+        around = surroundings(patterns, changed.reshape(wanted.shape), near)
         # What was added last comes last: earlier calibrations read what is before it.
-        told_by = (np.concatenate(parts)[kept], among[wanted], np.concatenate(pattern)[kept])
-        results.append(np.concatenate(told_by, 1))
+        own_pattern = patterns[wanted][:, :_PATTERN_FEATURES]
+        results.append(
+            np.concatenate([np.concatenate(parts)[kept], among[wanted], own_pattern, around[wanted]], 1)
+        )
     return results
+
+
+def _told_by(moved: WindowMotion) -> Float:
+    """How little of each change is motion, and how far that goes: shift and turn."""
+    total = moved.steps.sum(1)
+    told = moved.unexplained.mean(1) / (moved.changed.mean(1) + np.float32(1e-9))
+    motion = np.hypot(total[:, 0], total[:, 1]), np.abs(total[:, 2])
+    return np.stack([np.log(told + np.float32(1e-3)), *motion], 1)
 
 
 def _among_neighbours(motion: Float, known: Bools, spacing_px: float) -> Float:
