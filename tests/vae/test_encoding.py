@@ -103,12 +103,14 @@ def test_frames_encoded_together_are_as_each_alone(one_pass: bool, fast_model) -
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_a_frame_larger_than_a_batch_is_encoded_in_parts(fast_model) -> None:
-    encoder = FrameEncoder(fast_model, step=8, device=CPU)
-    frames = frames_of((2, 160, 104))
+@pytest.mark.parametrize(("step", "rows"), [(8, 11), (16, 2)])
+def test_a_frame_larger_than_a_batch_is_encoded_in_parts(step: int, rows: int, fast_model) -> None:
+    encoder = FrameEncoder(fast_model, step=step, device=CPU)
+    frames = frames_of((2, 176, 104))
     whole = field_of(encoder, frames)
     encoder.pixels = 90 * 104
-    assert max(len(part.mean) for part in encoder.rows(frames)) == 4
+    # No fewer than are made at once, where every row that is made is one of sites.
+    assert max(len(part.mean) for part in encoder.rows(frames)) == rows
     np.testing.assert_allclose(field_of(encoder, frames), whole, atol=1e-5)
 
 

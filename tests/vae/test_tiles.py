@@ -57,6 +57,16 @@ def test_tiles_are_whole_stored_chunks(size: WalkSize, times: float) -> None:
         assert tile.first_column % stored == 0
 
 
+@given(SIZES, st.floats(1, 30), st.integers(2, 16))
+def test_tiles_are_as_tall_as_the_encoder_makes_rows_at_once_where_that_fits(
+    size: WalkSize, times: float, rows_together: int
+) -> None:
+    budget = int(size.need(1, 1) * times)
+    together = min(rows_together, size.grid.shape[0])
+    if size.need(together, 1) <= budget < size.need(together, size.grid.shape[1]):
+        assert plan_tiles(size, budget, 1, rows_together)[0].shape[0] == together
+
+
 @given(SIZES)
 def test_memory_that_is_too_small_is_told_with_one_that_is_enough(size: WalkSize) -> None:
     with pytest.raises(ParameterError) as refused:

@@ -17,7 +17,7 @@ from .console import ERRORS, Json, Output, app, drive, pairs_table, tell_result,
 if TYPE_CHECKING:
     from ..vae.batch import BatchRow
 
-Workers = Annotated[int, typer.Option(help="Processes on this computer that share the work.")]
+Workers = Annotated[int, typer.Option(help="Processes of one thread each that share the work.")]
 Cluster = Annotated[str, typer.Option(help="Address of a dask scheduler, as tcp://host:8786.")]
 
 

@@ -165,16 +165,19 @@ class Records:
             "amplitude": (values["amplitude"], "1"),
             "signal": (values["signal"], "1"),
         }
-        result = xr.Dataset(coords=coords)
-        for name, (array, unit) in table.items():
-            result[name] = (DIMS, array, {"units": unit})
-        result["reliable"] = (DIMS, self.reliable)
         per_length = {"units": f"1/{scale.unit}", "long_name": "rows g1, g2; (ky, kx)"}
-        result["basis"] = ((*DIMS, "vector", "component"), values["basis"] / scale.pixel, per_length)
-        result["misfit_deg"] = ("time", misfit[0], {"units": "deg"})
-        result["misfit_sigma_deg"] = ("time", misfit[1], {"units": "deg"})
-        result["presence"] = ((*DIMS, "y", "x"), self.presence)
-        return result
+        # All at once: one by one each variable is aligned with those before it.
+        return xr.Dataset(
+            {
+                **{name: (DIMS, array, {"units": unit}) for name, (array, unit) in table.items()},
+                "reliable": (DIMS, self.reliable),
+                "basis": ((*DIMS, "vector", "component"), values["basis"] / scale.pixel, per_length),
+                "misfit_deg": ("time", misfit[0], {"units": "deg"}),
+                "misfit_sigma_deg": ("time", misfit[1], {"units": "deg"}),
+                "presence": ((*DIMS, "y", "x"), self.presence),
+            },
+            coords=coords,
+        )
 
 
 def coordinates(video: xr.DataArray, grid: LatticeGrid, scale: Scale, grains: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage, special
 
 from .bragg import SpotPatches, map_noise
 from .conventions import (
@@ -210,7 +210,7 @@ def orientations(
     rows, columns = (-(-size // grid.coarse_step) for size in grid.binned)
     power[:, rows:] = 0
     power[:, :, columns:] = 0
-    threshold = stats.gamma.isf(_FALSE_ALARM, len(spots)) / len(spots)
+    threshold = special.gammainccinv(len(spots), _FALSE_ALARM) / len(spots)
     before, after = np.roll(power, 1, 0), np.roll(power, -1, 0)
     peak = (power > threshold) & (power >= before) & (power > after)
     if not peak.any():

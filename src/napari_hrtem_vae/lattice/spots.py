@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage, signal, stats
+from scipy import fft, ndimage, special
 
+from ..video.taper import tukey_taper
 from .conventions import Double
 from .grid import Float
 
-_TAPER = 0.25
 _LARGEST_PX = 1 << 24  # of the frames that are transformed at a time
 _FALSE_ALARMS = 1e-3  # a spectrum
 _MOST_SPOTS = 200
@@ -73,7 +73,7 @@ def whitened_spectrum(frames: Float, workers: int = 1) -> Float:
         Zero frequency in the middle, as `numpy.fft.fftshift` puts it; 1 where there is noise alone.
     """
     rows, columns = frames.shape[1:]
-    taper = np.outer(*(signal.windows.tukey(size, _TAPER) for size in (rows, columns))).astype(np.float32)
+    taper = tukey_taper((rows, columns))
     radius = np.hypot(fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)[None])
     # Whole bins of radius; as 16-bit numbers they are sorted in one go.
     ring = np.minimum(radius * min(rows, columns), 2**16 - 1).astype(np.uint16)
@@ -139,7 +139,7 @@ def find_spots(whitened: Float, frames: int, period_px: float | None = None) -> 
     spread = 1.4826 * float(np.median(np.abs(values - middle))) + 1e-9
     # The film is the same in all frames: their mean is no smoother than one of them where it prevails.
     shape = max((middle / spread) ** 2 / frames, 0.5)
-    threshold = middle * stats.gamma.isf(_FALSE_ALARMS / candidates, shape) / shape
+    threshold = middle * special.gammainccinv(shape, _FALSE_ALARMS / candidates) / shape
     found = np.argwhere(ring & (smooth > threshold))
     around = np.arange(-int(np.ceil(_SEPARATION)), int(np.ceil(_SEPARATION)) + 1)
     y, x = (np.mod(found[:, axis, None] + around, smooth.shape[axis]) for axis in (0, 1))

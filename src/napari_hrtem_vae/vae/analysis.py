@@ -207,7 +207,7 @@ def analyze_shared_steps(
     store : path
         Where all of them write; a run that was stopped goes on there, with workers or without.
     workers : int
-        Processes to be started on this computer; they share its cores and the memory allowed.
+        Processes of one thread each to be started on this computer; they share the memory allowed.
     cluster : str
         Instead: the address of a dask scheduler, as "tcp://host:8786". Each of its workers may take the
         memory allowed.

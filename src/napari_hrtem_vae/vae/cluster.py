@@ -36,7 +36,7 @@ class ClusterParameters:
     Parameters
     ----------
     workers : int
-        Processes to be started on this computer; they share its cores and the memory allowed.
+        Processes of one thread each to be started on this computer; they share the memory allowed.
     address : str
         Of a dask scheduler, as "tcp://host:8786"; its workers may each take the memory allowed.
 

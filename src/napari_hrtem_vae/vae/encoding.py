@@ -168,9 +168,9 @@ class FrameEncoder:
         """Batches of as many rows as work well together; where a frame is small, of several frames."""
         total, columns = ((size - self.window) // self.step + 1 for size in (height, width))
         if self.passes is not None:
-            several = max(1, (self.pixels // width - self.window) // self.step + 1)
-            if several > self.rows_together:
-                several -= several % self.rows_together
+            # Of wide frames, too, no fewer rows than are made at once: the rest would be thrown away.
+            several = max(self.rows_together, (self.pixels // width - self.window) // self.step + 1)
+            several -= several % self.rows_together
             together = self.pixels // (height * width)
         else:
             several = max(1, self.batch // columns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -100,7 +102,7 @@ class OverlapSaveConvolution(nn.Module):
         return out.add_(self.bias).permute(0, 3, 1, 2)
 
 
-def _tensor(values: Double) -> Tensor:
+def _tensor(values: NDArray[np.floating[Any]]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
 
 
@@ -129,17 +131,22 @@ def _forward_y() -> Double:
     return _as_real(np.exp(-1j * np.outer(_frequencies_y(), np.arange(TILE))))
 
 
-def _products(weight: Double) -> Double:
+def _products(weight: Double) -> NDArray[np.float32]:
     """Of a kernel (filters, channels, k, k): (ky, re and im, kx, re and im × channels, filters)."""
-    taps = np.arange(weight.shape[2])
+    filters, channels, size, _ = weight.shape
     # A convolution in the sense of networks is a correlation: the conjugate of the spectrum.
-    wave_y = np.exp(1j * np.outer(_frequencies_y(), taps))
-    wave_x = np.exp(1j * np.outer(_frequencies_x(), taps))
-    spectrum = np.einsum("ai,bj,ocij->abco", wave_y, wave_x, weight, optimize=True)
-    real, imag = spectrum.real, spectrum.imag
-    to_real = np.concatenate([real, -imag], axis=2)
-    to_imag = np.concatenate([imag, real], axis=2)
-    return np.stack([to_real, to_imag], axis=1)
+    wave_y, wave_x = (
+        np.exp(1j * np.outer(frequencies, np.arange(size)))
+        for frequencies in (_frequencies_y(), _frequencies_x())
+    )
+    waves, taps = np.kron(wave_y, wave_x), weight.transpose(2, 3, 1, 0).reshape(size**2, -1)
+    real, imag = (
+        (part @ taps).reshape(TILE, TILE // 2, channels, filters) for part in (waves.real, waves.imag)
+    )
+    products = np.empty((TILE, 2, TILE // 2, 2, channels, filters), np.float32)
+    products[:, 0, :, 0], products[:, 0, :, 1] = real, -imag
+    products[:, 1, :, 0], products[:, 1, :, 1] = imag, real
+    return products.reshape(TILE, 2, TILE // 2, 2 * channels, filters)
 
 
 def _backward_y(kept: int) -> Double:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from ..errors import VideoShapeError
 from ..progress import Progress, Steps, run
@@ -24,6 +24,8 @@ _FEWEST_FRAMES = 4
 # Below this p a float64 tail is no longer told from 0.
 _SMALLEST_P = 1e-300
 MAP_NAMES = ("variance", "spearman", "time_correlated_variance", "significance")
+# Of an integer that holds a value above and a place below.
+_PLACE = 2**32 - 1
 # Sites of one false-discovery rate are told apart by this share of what speaks for each alone.
 _OWN_SHARE = 1e-3
 
@@ -110,15 +112,39 @@ def _rank_statistics_of_block(series: Float, per_site: int) -> tuple[Float, Floa
 def _centred_ranks(series: Float) -> tuple[Float, NDArray[np.intp]]:
     """Ranks minus their mean, ties averaged, and which series have ties."""
     count, frames = series.shape
-    order = np.argsort(series, axis=1)
+    # Value and place as one integer: sorting these is twice as fast as sorting places by value.
+    keys = _in_order_as_integers(series) << 32
+    keys |= np.arange(frames)
+    keys.sort(axis=1)
+    order = keys & _PLACE
     ranks = np.empty((count, frames), np.float32)
     np.put_along_axis(ranks, order, np.arange(frames, dtype=np.float32)[None], axis=1)
-    in_order = np.take_along_axis(series, order, axis=1)
-    tied = np.flatnonzero((in_order[:, 1:] == in_order[:, :-1]).any(axis=1))
+    keys >>= 32
+    equal = keys[:, 1:] == keys[:, :-1]
+    tied = np.flatnonzero(equal.any(axis=1))
     if tied.size:
-        ranks[tied] = stats.rankdata(series[tied], axis=1) - 1
+        averaged = np.empty((tied.size, frames), np.float32)
+        np.put_along_axis(averaged, order[tied], _mean_ranks(equal[tied]), axis=1)
+        ranks[tied] = averaged
     ranks -= np.float32((frames - 1) / 2)
     return ranks, tied
+
+
+def _in_order_as_integers(values: Float) -> NDArray[np.int64]:
+    """Integers in the order of finite numbers, equal where these are equal."""
+    # The bits of positive numbers are in order, those of negative ones in the reverse; −0 becomes 0.
+    bits = (values + np.float32(0)).view(np.int32)
+    return (bits ^ ((bits >> 31) & np.int32(2**31 - 1))).astype(np.int64)
+
+
+def _mean_ranks(equal: NDArray[np.bool_]) -> Float:
+    """Ranks in order (n, frames), ties averaged; `equal` (n, frames − 1) to the next."""
+    place = np.arange(equal.shape[1] + 1)
+    edge = np.zeros((len(equal), 1), bool)
+    first = np.maximum.accumulate(np.where(np.hstack([edge, equal]), 0, place), axis=1)
+    last = np.where(np.hstack([equal, edge]), place[-1], place)
+    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    return ((first + last) / 2).astype(np.float32)
 
 
 def p_value(rho: Double, lag_one: Double, frames: int) -> Double:

@@ -142,8 +142,14 @@ def plan_tiles(size: WalkSize, budget: int, workers: int = 1, rows_together: int
     bands = min(max(rows // _ROWS_OF_A_BAND, 2), _MOST_BANDS)
     bands = min(rows, max(2, math.ceil(bands / workers)) * workers if workers > 1 else bands)
     tall = _most(rows, lambda count: size.need(count, columns) <= budget)
+    together = min(rows_together, rows)
+    if tall < together:
+        # Tiles as low as whole rows would have to be throw away more than narrow ones read twice.
+        wide = _width(size, together, columns, budget)
+        if wide > 0:
+            return _grid_of_tiles(rows, columns, together, wide)
     if tall == 0:
-        return _grid_of_tiles(rows, columns, 1, _width(size, columns, budget))
+        return _grid_of_tiles(rows, columns, 1, _width(size, 1, columns, budget))
     bands = max(bands, math.ceil(rows / tall))
     if workers > 1:
         bands = min(rows, math.ceil(bands / workers) * workers)
@@ -160,9 +166,9 @@ def _whole(height: int, most: int, rows_together: int) -> int:
     return up if up <= most else down or height
 
 
-def _width(size: WalkSize, columns: int, budget: int) -> int:
-    """Columns of a tile of one row; whole stored chunks where it is wider than one."""
-    wide = _most(columns, lambda count: size.need(1, count) <= budget)
+def _width(size: WalkSize, rows: int, columns: int, budget: int) -> int:
+    """Columns of a tile of so many rows; whole stored chunks where it is wider than one."""
+    wide = _most(columns, lambda count: size.need(rows, count) <= budget)
     return wide - wide % STORED_COLUMNS if wide > STORED_COLUMNS else wide
 
 

@@ -7,12 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage, signal
+from scipy import fft, ndimage
+
+from .taper import tukey_taper
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 Complex = NDArray[np.complex64]
-_TAPER = 0.25
 # Amplitudes above this many times those of their ring are Bragg spots of a crystal, which may move otherwise
 # than its support, and would all by themselves decide where the frame lies.
 _LIMIT = 2.5
@@ -57,8 +58,7 @@ class Correlator:
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.shape = shape
-        taper = [signal.windows.tukey(size, _TAPER) for size in shape]
-        self._taper = np.outer(*taper).astype(np.float32)
+        self._taper = tukey_taper(shape)
         self.ky, self.kx = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
         self.radius = np.hypot(self.ky[:, None], self.kx[None])
         least = min(shape)

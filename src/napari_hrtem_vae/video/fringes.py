@@ -7,7 +7,9 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import fft, ndimage, signal
+from scipy import fft, ndimage
+
+from .taper import tukey_taper
 
 _FRAMES = 3
 _SIZE = 1024
@@ -18,9 +20,8 @@ _LONGEST = 1 / 6  # of the frame: longer periods have no six fringes in it
 
 def whitened_power(frame: NDArray[np.float32]) -> NDArray[np.float32]:
     """Power spectrum over its own ring median, zero frequency at (0, 0), half plane of `rfft2`."""
-    rows, columns = frame.shape
-    taper = np.outer(signal.windows.tukey(rows, 0.25), signal.windows.tukey(columns, 0.25)).astype(np.float32)
-    power = np.abs(fft.rfft2((frame - frame.mean()) * taper, workers=-1)) ** 2
+    tapered = (frame - frame.mean()) * tukey_taper(frame.shape)
+    power = np.abs(fft.rfft2(tapered, workers=-1)) ** 2
     radius = _radius(frame.shape)
     bins = np.minimum((radius * min(frame.shape)).astype(int), min(frame.shape))
     order = np.argsort(bins, axis=None)
