@@ -47,12 +47,14 @@ def test_from_a_click_on_the_sample_to_strips_and_a_closed_dock(show, qtbot, tmp
     assert len(widget.dock.plot._content.left) == 4
     picture(viewer, qtbot, "latents-2-clicked")
 
-    slider = widget.sliders.sliders[widget.sliders.order[0]]
+    latent = widget.sliders.order[0]
+    slider = widget.sliders.sliders[latent]
     shown = widget.store.state.after
     slider.setFocus()
     qtbot.keyClick(slider, Qt.Key.Key_PageUp)
+    # The picture alone may also change because it was still being drawn when the key was pressed.
+    qtbot.waitUntil(lambda: widget.store.state.z[latent] > state.z[latent], timeout=PATIENCE_MS)
     qtbot.waitUntil(lambda: widget.store.state.after is not shown, timeout=PATIENCE_MS)
-    assert widget.store.state.z[widget.sliders.order[0]] > state.z[widget.sliders.order[0]]
     picture(viewer, qtbot, "latents-3-moved")
 
     viewer.dims.set_current_step(0, 7)
