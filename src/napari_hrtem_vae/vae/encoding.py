@@ -153,16 +153,25 @@ class FrameEncoder:
 
         None among them is handed on: while a read takes its time a stop is seen.
         """
+        work = self._work(chunks)
         if self.threads > 1:
-            yield from self._in_threads(chunks)
+            yield from self._in_threads(work)
             return
+        for one in work:
+            if one is None:
+                yield None
+            else:
+                yield from self._encode(*one)
+
+    def _work(self, chunks: Iterable[tuple[int, Tensor] | None]) -> Iterator[tuple[int, Tensor, _Job] | None]:
+        """The jobs of all chunks, each with the first frame's number and the frames."""
         for chunk in chunks:
             if chunk is None:
                 yield None
                 continue
             start, frames = chunk
             for job in self._jobs(*frames.shape):
-                yield from self._encode(start, frames, job)
+                yield start, frames, job
 
     def _jobs(self, frames: int, height: int, width: int) -> Iterator[_Job]:
         """Batches of as many rows as work well together; where a frame is small, of several frames."""
@@ -179,19 +188,17 @@ class FrameEncoder:
             for row in range(0, total, several):
                 yield _Job(frame, min(max(1, together), frames - frame), row, min(several, total - row))
 
-    def _in_threads(self, chunks: Iterable[tuple[int, Tensor] | None]) -> Iterator[EncodedRows | None]:
+    def _in_threads(self, work: Iterable[tuple[int, Tensor, _Job] | None]) -> Iterator[EncodedRows | None]:
         """The same, one thread a job; results come in order, a few jobs ahead, across chunks."""
         waiting: deque[Future[list[EncodedRows]]] = deque()
         try:
-            for chunk in chunks:
-                if chunk is None:
+            for one in work:
+                if one is None:
                     yield None
                     continue
-                start, frames = chunk
-                for job in self._jobs(*frames.shape):
-                    waiting.append(self.pool.submit(self._encode, start, frames, job))
-                    if len(waiting) > 2 * self.threads:
-                        yield from waiting.popleft().result()
+                waiting.append(self.pool.submit(self._encode, *one))
+                if len(waiting) > 2 * self.threads:
+                    yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
         finally:
