@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import ParameterError, VideoShapeError
 from ..io import open_video
+from ..io.memory import keep_freed_memory
 from ..progress import Progress, Steps, relabel
 from .encoding import FrameEncoder, choose_device
 from .layout import DIMS, active_latents, final_maps
@@ -56,6 +57,7 @@ class LiveEncoder:
             raise ParameterError(
                 f"drift is {parameters.drift!r}; while a video is recorded it can only be 'off'."
             )
+        keep_freed_memory()
         self.model, self.parameters, self._pixel_size_nm = model, parameters, pixel_size_nm
         self.grid = site_grid(self._labelled(frame[None]), model.card, parameters)
         scaling = model.card.scaling if parameters.scaling == "model" else parameters.scaling

@@ -118,7 +118,9 @@ def _centred_ranks(series: Float) -> tuple[Float, NDArray[np.intp]]:
     keys.sort(axis=1)
     order = keys & _PLACE
     ranks = np.empty((count, frames), np.float32)
-    np.put_along_axis(ranks, order, np.arange(frames, dtype=np.float32)[None], axis=1)
+    # Places in the flat array: twice as fast as `put_along_axis`.
+    places = order + np.arange(0, ranks.size, frames)[:, None]
+    ranks.reshape(-1)[places.reshape(-1)] = np.tile(np.arange(frames, dtype=np.float32), count)
     keys >>= 32
     equal = keys[:, 1:] == keys[:, :-1]
     tied = np.flatnonzero(equal.any(axis=1))
