@@ -35,6 +35,8 @@ _FARTHEST = 5.0
 # Neighbours within about as many sites that are read; less than any weight that counts.
 _POOLED_SITES = 1.2
 _LEAST_WEIGHT = np.float32(1e-6)
+# One site's word against a kind weighs no more than this.
+_LEAST_PROBABILITY = np.float32(1e-4)
 _LOG_VARIANCES = (-7.0, 4.0)
 
 
@@ -165,11 +167,13 @@ def _network(features: int, width: int, told: int) -> nn.Sequential:
 
 
 def pool(reading: Reading, where: Bools) -> Reading:
-    """Measures averaged over neighbours that show the same: a crystal turns and fades as a whole.
+    """What a site shows, told by its neighbours as well: a crystal turns and fades as a whole.
 
-    Weights are the probability that a site shows what is measured, over the squared error. The error of the
-    mean is the neighbours' own: what a model gets wrong in one window it gets wrong nearby as well, and how
-    much less their mean is off is found by validation.
+    Probabilities are averaged by their logarithms (the logarithmic opinion pool: Genest & Zidek 1986, Stat.
+    Sci. 1, 114): a site that shows nothing clearly counts little beside one that does. Measures are averaged
+    with the probability that a site shows what is measured, over the squared error, as weight. The error of
+    the mean is the neighbours' own: what a model gets wrong in one window it gets wrong nearby as well, and
+    how much less their mean is off is found by validation.
     """
     measures = []
     errors = []
@@ -180,7 +184,11 @@ def pool(reading: Reading, where: Bools) -> Reading:
         total = _averaged(weight, where)
         measures.append(_averaged(weight * reading.measure[:, index], where) / total)
         errors.append(np.sqrt(_averaged(weight * error**2, where) / total))
-    return replace(reading, measure=np.stack(measures, 1), error=np.stack(errors, 1))
+    logarithms = np.log(reading.probability + _LEAST_PROBABILITY)
+    here = _averaged(np.ones(len(logarithms), np.float32), where)
+    pooled = np.exp(np.stack([_averaged(one, where) / here for one in logarithms.T], 1))
+    pooled /= pooled.sum(1, keepdims=True)
+    return Reading(pooled, np.stack(measures, 1), np.stack(errors, 1))
 
 
 def _averaged(values: Float, where: Bools) -> Float:
