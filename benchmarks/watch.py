@@ -53,18 +53,21 @@ def write(path: Path, content: bytes, way: str) -> None:
 
 def record(folder: Path, options: argparse.Namespace, whole: list[float]) -> None:
     """Write frames at the rate; `whole` gets the time at which each file that can be read was whole."""
-    rng = np.random.default_rng(0)
-    base = rng.poisson(20, (16, options.size, options.size)).astype(np.uint16)
+    base = np.random.default_rng(0).poisson(20, (16, options.size, options.size)).astype(np.uint16)
     numbers = [number for number in range(options.frames + 1) if number != LEFT_OUT]
     numbers[SWAPPED], numbers[SWAPPED + 1] = numbers[SWAPPED + 1], numbers[SWAPPED]
     with tempfile.TemporaryDirectory() as scratch:
-        contents = [encoded(frame, options.format, Path(scratch)) for frame in base]
-    (folder / f"gain.{options.format}").write_bytes(contents[0])
+        # No two frames of a camera are alike: values that repeat would be ranked more slowly.
+        contents = {
+            number: encoded(np.roll(base[number % len(base)], number, 1), options.format, Path(scratch))
+            for number in numbers
+        }
+    (folder / f"gain.{options.format}").write_bytes(contents[numbers[0]])
     began = time.monotonic()
     writers = []
     for place, number in enumerate(numbers):
         time.sleep(max(0.0, began + place / options.rate - time.monotonic()))
-        content = contents[number % len(contents)]
+        content = contents[number]
 
         def one(number: int = number, content: bytes = content) -> None:
             path = folder / f"frame_{number:06d}.{options.format}"

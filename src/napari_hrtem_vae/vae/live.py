@@ -42,10 +42,10 @@ from .stored import tile_maps_steps
 WAITING = "Waiting for frames in"
 _FEWEST_FOR_MAPS = 4
 _REST_S = 0.02
-# Between the end of some maps and the begin of the next: frames that land together share their maps.
+# Between the begin of some maps and of the next: frames that land together share their maps.
 _BETWEEN_MAPS_S = 0.1
-# The first frames settle the grey range: so many, or all that come within a second.
-_PATIENCE_AT_FIRST_S = 1.0
+# The first frames settle the grey range: so many, or all that come within half a second.
+_PATIENCE_AT_FIRST_S = 0.5
 _PATIENCE_AT_THE_END_S = 0.5
 
 
@@ -153,7 +153,7 @@ class _Watch:
         self.unseen: list[FrameFile] = []
         self.in_maps: list[FrameFile] = []
         self.maps: xr.Dataset | None = None
-        self.maps_at = -_BETWEEN_MAPS_S
+        self.maps_begun = -_BETWEEN_MAPS_S
         self.end = ""
         self.said: list[str] = []
 
@@ -279,7 +279,7 @@ class _Watch:
         self.reading.note_cost((cost + time.monotonic() - began) / len(read))
 
     def _first_due(self) -> bool:
-        """Whether the first frames are enough: eight, all that are wanted, or those of the first second."""
+        """Whether the first frames are enough: eight, all that are wanted, or those of the first half second."""
         wanted = min(FRAMES_AT_ONCE, self.watching.until or FRAMES_AT_ONCE)
         waited = time.monotonic() - min(one.read_at for one in self.first)
         return len(self.first) >= wanted or waited > _PATIENCE_AT_FIRST_S or bool(self.end)
@@ -305,13 +305,14 @@ class _Watch:
             self.frames is not None
             and bool(self.unseen)
             and self.frames.usable >= _FEWEST_FOR_MAPS
-            and time.monotonic() - self.maps_at >= _BETWEEN_MAPS_S
+            and time.monotonic() - self.maps_begun >= _BETWEEN_MAPS_S
         )
 
     def _maps_steps(self) -> Steps[Update]:
         """Maps and hotspots of the frames that are here now."""
         assert self.frames is not None
         assert self.encoder is not None
+        self.maps_begun = time.monotonic()
         self.in_maps, self.unseen = self.unseen, []
         files, shown = self.frames.files, len(self.frames.rows)
         z = self.frames.field()
@@ -321,8 +322,8 @@ class _Watch:
         maps = final_maps(raw, p, coords, self.active, self.encoder.grid, self.parameters)
         maps = maps.assign_coords(time=times[-shown:])
         maps["z"] = (DIMS, z, {"units": "1", "long_name": "latents"})
-        self.maps, self.maps_at = self._described(maps, shown), time.monotonic()
-        lag = max(self.maps_at - file.landed for file in self.in_maps)
+        self.maps = self._described(maps, shown)
+        lag = max(time.monotonic() - file.landed for file in self.in_maps)
         self.in_maps = []
         told = self.progress()
         paths = tuple(file.path for file in files)
