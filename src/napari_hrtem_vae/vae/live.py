@@ -279,7 +279,7 @@ class _Watch:
         self.reading.note_cost((cost + time.monotonic() - began) / len(read))
 
     def _first_due(self) -> bool:
-        """Whether the first frames are enough: eight, all that are wanted, or those of the first half second."""
+        """Whether the first frames are enough: eight, all that are wanted, or those of half a second."""
         wanted = min(FRAMES_AT_ONCE, self.watching.until or FRAMES_AT_ONCE)
         waited = time.monotonic() - min(one.read_at for one in self.first)
         return len(self.first) >= wanted or waited > _PATIENCE_AT_FIRST_S or bool(self.end)
