@@ -44,8 +44,8 @@ class Blocks:
 @pytest.fixture(scope="module")
 def known():
     coder = Blocks()
-    both = run(known_sites_steps(coder, 10, 0, both_directions=True))
-    return both, run(known_sites_steps(coder, 3, 1))
+    both = run(known_sites_steps(coder, 20, 0, both_directions=True))
+    return both, run(known_sites_steps(coder, 6, 1))
 
 
 def test_backwards_growth_is_shrinkage(known):
@@ -75,7 +75,7 @@ def test_features_of_motion_come_first_and_then_those_of_patterns(known):
 def test_a_reader_of_known_sites_does_better_than_chance(known):
     both, test = known
     card = ReaderCard("blocks", "", 0)
-    reader = run(train_reader_steps(both, test, card, CalibrationParameters(scenes=13, epochs=12)))
+    reader = run(train_reader_steps(both, test, card, CalibrationParameters(scenes=26)))
     everywhere = np.ones((len(test.kind) // (test.sites[0] * test.sites[1]), *test.sites), bool)
     guess = reader.read(test.features, everywhere).probability.argmax(1)
     clear = test.kind >= 0

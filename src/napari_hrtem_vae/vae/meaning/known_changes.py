@@ -18,13 +18,16 @@ KINDS = ("still", "growth", "shrinkage", "rotation", "translation", "contrast")
 # What each kind is measured by: of grain and pixel, signed.
 MEASURES = ("rotation_deg", "edge_px", "contrast_percent")
 _AMOUNTS = {"rotation": (1.5, 10.0), "edge": (6.0, 80.0), "translation": (2.0, 12.0), "contrast": (0.12, 0.7)}
+# Of images those that change their pattern, not their contrast alone.
+_AMOUNTS_IMAGED = _AMOUNTS | {"contrast": (0.2, 0.7)}
 _STEEP = (6.0, 200.0)
 # How many crystals do what; of images more change their contrast, for that has many looks.
 _CHANGES = ("still", "rotation", "edge", "translation", "contrast", "two")
-_SHARES, _SHARES_IMAGED = (0.2, 0.19, 0.25, 0.15, 0.13, 0.08), (0.14, 0.17, 0.24, 0.14, 0.24, 0.07)
+_SHARES, _SHARES_IMAGED = (0.2, 0.19, 0.25, 0.15, 0.13, 0.08), (0.14, 0.16, 0.22, 0.13, 0.29, 0.06)
 # Share of the scenes that a microscope takes; phases of their columns and of their film, in rad.
-_IMAGED = 0.4
-_PHASES, _FILM_PHASES = (0.4, 6.0), (0.02, 0.15)
+# Those of heavy columns turn more than once in a few nm.
+_IMAGED = 0.5
+_PHASES, _FILM_PHASES = (0.4, 10.0), (0.02, 0.15)
 _MARGIN_PX = 32
 _LEAST_CONTRAST = 1e-3
 
@@ -128,7 +131,7 @@ def known_scene(
     smoothing_px : float
         As the model has it.
     sign : int, optional
-        1: columns are bright, −1: dark; drawn if not given, and then four in ten scenes are as a microscope
+        1: columns are bright, −1: dark; drawn if not given, and then every second scene is as a microscope
         shows them, see `PlainMicroscope`.
 
     Notes
@@ -137,8 +140,7 @@ def known_scene(
     levelling of the beam leaves.
     """
     painter = _Painter(rng, side, period_px, sign)
-    shares = _SHARES_IMAGED if painter.imaged else _SHARES
-    grains = [_grain(rng, side, frames, period_px, shares) for _ in range(rng.integers(1, 4))]
+    grains = [_grain(rng, side, frames, period_px, painter.imaged) for _ in range(rng.integers(1, 4))]
     for grain in grains:
         grain.contrast *= painter.contrast
     dose = float(np.exp(rng.uniform(*np.log(dose_e_per_px))))
@@ -234,9 +236,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _grain(
-    rng: np.random.Generator, side: int, frames: int, period_px: float, shares: tuple[float, ...]
-) -> _Grain:
+def _grain(rng: np.random.Generator, side: int, frames: int, period_px: float, imaged: bool) -> _Grain:
     sides = int(rng.integers(3, 9))
     size = rng.uniform(0.2, 0.6) * side
     grain = _Grain(
@@ -256,16 +256,15 @@ def _grain(
         damping=rng.uniform(0, 0.2),
         course=_course(rng, frames),
     )
-    kind = rng.choice(_CHANGES, p=shares)
+    kind = rng.choice(_CHANGES, p=_SHARES_IMAGED if imaged else _SHARES)
+    amounts = _AMOUNTS_IMAGED if imaged else _AMOUNTS
     for one in ("rotation", "edge") if kind == "two" else (kind,):
-        _change(rng, grain, one)
+        if one != "still":
+            _change(rng, grain, one, *amounts[one])
     return grain
 
 
-def _change(rng: np.random.Generator, grain: _Grain, kind: str) -> None:
-    if kind == "still":
-        return
-    low, high = _AMOUNTS[kind]
+def _change(rng: np.random.Generator, grain: _Grain, kind: str, low: float, high: float) -> None:
     amount = float(np.exp(rng.uniform(np.log(low), np.log(high)))) * rng.choice([-1, 1])
     if kind == "rotation":
         grain.turn = amount

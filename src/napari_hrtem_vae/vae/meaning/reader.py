@@ -38,6 +38,8 @@ _LEAST_WEIGHT = np.float32(1e-6)
 # One site's word against a kind weighs no more than this.
 _LEAST_PROBABILITY = np.float32(1e-4)
 _LOG_VARIANCES = (-7.0, 4.0)
+# Measures with larger errors are of no use, and not given: degrees, px, per cent.
+LARGEST_ERRORS = (1.5, 20.0, 15.0)
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,18 @@ class Reader(nn.Module):
             out[:, kinds : kinds + measures],
             out[:, kinds + measures :].clamp(*_LOG_VARIANCES),
         )
+
+    def stretch(self, factors: Float) -> None:
+        """Multiply each of `MEASURES`, and its error, by a factor of its own."""
+        layers = self.layers if self.measure_layers is None else self.measure_layers
+        last = layers[-1]
+        assert isinstance(last, nn.Linear)
+        told = slice(-2 * len(MEASURES), -len(MEASURES))
+        by = torch.from_numpy(np.asarray(factors, np.float32))
+        with torch.no_grad():
+            last.weight[told] *= by[:, None]
+            last.bias[told] *= by
+            last.bias[-len(MEASURES) :] += 2 * torch.log(by)
 
     def read(self, features: Float, where: Bools) -> Reading:
         """What sites show, each by itself and then pooled with its neighbours.

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from ...progress import Steps
 from .known_changes import KINDS
-from .reader import Float, Reader
+from .reader import LARGEST_ERRORS, Float, Reader
 from .site_features import SPACING, Bools, Coder, features_of_steps, moments_of
 from .window_changes import MOMENTS
 
@@ -19,11 +19,11 @@ KIND_NAMES = ("no change", *KINDS[1:], "unknown")
 UNKNOWN = KIND_NAMES.index("unknown")
 _SURE = 0.5
 _LEAST_NOISE = 1e-12
-# Measure by measure: name, kinds it is of, unit, and the largest error that it is given with.
+# Measure by measure: name, kinds it is of, unit.
 _READ_OUTS = (
-    ("rotation", ("rotation",), "deg", 1.5),
-    ("edge_shift", ("growth", "shrinkage"), "px", 20.0),
-    ("contrast_change", ("contrast",), "%", 15.0),
+    ("rotation", ("rotation",), "deg"),
+    ("edge_shift", ("growth", "shrinkage"), "px"),
+    ("contrast_change", ("contrast",), "%"),
 )
 
 
@@ -136,9 +136,9 @@ def read_changes_steps(
         coords={"change_kind": ("change_kind", np.arange(len(names)), {"names": list(names)})},
     )
     half = len(_READ_OUTS)
-    for index, (name, kinds, unit, largest) in enumerate(_READ_OUTS):
+    for index, (name, kinds, unit) in enumerate(_READ_OUTS):
         value, error = measures[index], measures[half + index]
-        given = np.isin(kind, [KIND_NAMES.index(one) for one in kinds]) & (error <= largest)
+        given = np.isin(kind, [KIND_NAMES.index(one) for one in kinds]) & (error <= LARGEST_ERRORS[index])
         result[name] = (("y", "x"), np.where(given, value, np.nan), {"units": unit})
         result[f"{name}_error"] = (("y", "x"), np.where(given, error, np.nan), {"units": unit})
     return result
