@@ -30,6 +30,7 @@ def main() -> int:
         "watch": make_watch_picture,
         "train": make_train_picture,
         "latents": make_latents_pictures,
+        "meaning": make_meaning_pictures,
         "models": make_training_figures,
     }
     parser = argparse.ArgumentParser(description=__doc__)
@@ -145,6 +146,30 @@ def make_latents_pictures(folder: Path, _: Path) -> list[Path]:
     settle(1)
     wait_until(lambda: not widget.dock.strips.busy, "the strips are drawn")
     widget.dock.strips.export(pictures[2])
+    viewer.close()
+    return pictures
+
+
+def make_meaning_pictures(folder: Path, scratch: Path) -> list[Path]:
+    """Maps of two latents, of crystals that turn while one shrinks: what Fig. 4b of the paper shows."""
+    import napari_hrtem_vae as hv
+    from napari_hrtem_vae.simulate.writing import save_simulation
+
+    pair = hv.simulate("annealing-pair", dose=50, rows=640, columns=1024, seed=971)
+    video, _ = save_simulation(pair, scratch / "pair.zarr")
+    viewer, widget = open_widget("Analyze", sample=False)
+    viewer.open(str(video), plugin="napari-hrtem-vae")
+    settle(1)
+    widget.run.button.click()
+    wait_until(lambda: widget.run.work is None, "the analysis ends")
+    pictures = []
+    for latent, name in ((57, "inside"), (60, "edges")):
+        widget.store.change(latent=latent)
+        settle(2)
+        viewer.reset_view()
+        settle(1)
+        pictures.append(folder / f"{name}.png")
+        viewer.screenshot(str(pictures[-1]), canvas_only=False, flash=False)
     viewer.close()
     return pictures
 
