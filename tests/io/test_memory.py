@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-# As dask starts its workers; huge pages are had only while the machine has some, and would make the count chance.
+# As dask starts its workers; without huge pages, which are had only while the machine has some.
 DASK = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536", "NUMPY_MADVISE_HUGEPAGE": "0"}
 COUNTED = """
 import resource, sys
