@@ -50,10 +50,11 @@ demo: $(VENV)/.demo  ## analyse the sample video, write maps and plots under dem
 	  echo "No display here; on one, open them with: $(BIN)/hrtem-vae view $(SAMPLE) $(DEMO)/annealing-pair-result.zarr"; \
 	fi
 
-# The variable turns on napari's own check that nothing but the main thread touches the viewer.
+# The first variable turns on napari's own check that nothing but the main thread touches the viewer. Two processes
+# of one thread each, a file of tests at a time: threads of several that fight for the cores take five times as long.
 test: lint  ## all checks and the whole test suite
 	@.ci/window-libraries
-	NAPARI_ENSURE_PLUGIN_MAIN_THREAD=1 $(BIN)/python -m pytest
+	NAPARI_ENSURE_PLUGIN_MAIN_THREAD=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check
