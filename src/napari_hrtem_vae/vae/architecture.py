@@ -247,7 +247,7 @@ def published_cdse() -> Architecture:
 
 def unpadded() -> Architecture:
     """The network made for sliding: 64 →(k4 s2) 31 →(k4 s2) 14 →(k4 s2) 6 →(k6) 1 px."""
-    encoder = (Convolution(32, 4, 2, "valid"), Convolution(64, 4, 2, "valid"), Convolution(64, 4, 2, "valid"))
+    encoder = (Convolution(16, 4, 2, "valid"), Convolution(32, 4, 2, "valid"), Convolution(64, 4, 2, "valid"))
     decoder = tuple(Convolution(filters, 4, 2) for filters in (64, 64, 32, 32))
     return Architecture(
         activation="silu",

@@ -23,6 +23,8 @@ Float = NDArray[np.float32]
 _BATCH = {"cpu": 256, "cuda": 8192, "mps": 2048}
 # On a CPU the largest array then takes 16 MB: from 32 MB on the system takes each back and clears it anew.
 _PIXELS_AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 25, "mps": 1 << 23}
+# Small products, and a last convolution that is done directly: an operation of a window takes twice as long.
+_WINDOW_TO_PASS = 2
 
 
 def list_devices() -> list[str]:
@@ -60,7 +62,7 @@ def passes_an_axis(architecture: Architecture, step: int) -> int | None:
     distance = math.lcm(step, stride)
     # Of a pass every site counts as work, and those at multiples of `distance` are kept.
     work = (distance // stride) ** 2 * architecture.sliding_operations
-    return distance // step if work < architecture.encoder_operations else None
+    return distance // step if work < _WINDOW_TO_PASS * architecture.encoder_operations else None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from napari_hrtem_vae.vae.card import shipped_models
 from napari_hrtem_vae.vae.meaning import labels
 from napari_hrtem_vae.vae.meaning.calibration import (
     CalibrationParameters,
+    _falls_short,
     calibrate_steps,
     known_sites_steps,
     train_reader_steps,
@@ -105,3 +106,12 @@ def test_a_model_without_a_period_cannot_be_calibrated():
 def test_too_few_scenes_are_refused():
     with pytest.raises(ParameterError, match="scenes"):
         CalibrationParameters(scenes=3)
+
+
+def test_measures_are_stretched_by_what_large_changes_fall_short() -> None:
+    truth = np.repeat([1.0, -8.0], [60, 20]).astype(np.float32)
+    told = truth * np.repeat([1.0, 0.8], [60, 20]).astype(np.float32)
+    error = np.full_like(truth, 0.5)
+    assert _falls_short(truth, told, error, largest=5) == pytest.approx(1.25)
+    # Where next to nothing is told, the network does not see it: no factor makes it seen.
+    assert _falls_short(truth, told / 100, error, largest=5) == pytest.approx(1.5)

@@ -279,9 +279,17 @@ def _error_scale(truth: Float, told: Float, error: Float) -> float:
     return float(np.quantile(np.abs(told - truth) / error, 0.683)) if len(truth) else 1.0
 
 
+def _weighted_median(values: Float, weights: Float) -> float:
+    """The value below which half of the weights lie."""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order], dtype=np.float64)
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])
+
+
 def _falls_short(truth: Float, told: Float, error: Float, largest: float) -> float:
     """What measures of small enough error fall short by: a network that doubts tells less than it sees."""
     given = (error * _error_scale(truth, told, error) <= largest) & (truth != 0)
-    # The median: where a neighbour does something else, what is pooled is off by any factor.
-    ratio = float(np.median(told[given] / truth[given])) if given.any() else 1.0
+    # A median: where a neighbour does something else, what is pooled is off by any factor. Weighted, as what
+    # is told too little of a large change is more of it.
+    ratio = _weighted_median(told[given] / truth[given], np.abs(truth[given])) if given.any() else 1.0
     return float(np.clip(1 / ratio, 1, _MOST_STRETCH)) if ratio > 0 else 1.0
