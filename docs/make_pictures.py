@@ -163,7 +163,7 @@ def make_meaning_pictures(folder: Path, scratch: Path) -> list[Path]:
     widget.run.button.click()
     wait_until(lambda: widget.run.work is None, "the analysis ends")
     pictures = []
-    for latent, name in ((57, "inside"), (60, "edges")):
+    for latent, name in ((50, "inside"), (62, "edges")):
         widget.store.change(latent=latent)
         settle(2)
         viewer.reset_view()
