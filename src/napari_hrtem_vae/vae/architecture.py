@@ -257,7 +257,7 @@ def unpadded(filters: tuple[int, ...] = (32, 64, 64)) -> Architecture:
 
 
 def unpadded_narrow() -> Architecture:
-    """The same with fewer channels: as good and a third faster, after a training 1.8 times as long."""
+    """The same with fewer channels: 1.4 times as fast, as good after a training 1.8 times as long."""
     return unpadded((16, 32, 64))
 
 
