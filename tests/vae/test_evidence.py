@@ -9,8 +9,9 @@ from scipy import fft, ndimage
 
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.dynamics import map_dynamics
-from napari_hrtem_vae.vae.evidence import change_p, null_p, site_changes_steps
+from napari_hrtem_vae.vae.evidence import change_p, site_changes_steps
 from napari_hrtem_vae.vae.statistics import maps_dataset, site_maps_steps
+from napari_hrtem_vae.vae.still_sites import change_null_p, fading_null_p, still_group
 
 LATENTS = 12
 SHAPE = (26, 40)
@@ -185,7 +186,7 @@ def test_null_is_found_beside_many_that_stand_out() -> None:
     for moving in (0, 200, 400, 1600):
         mixed = score.copy()
         mixed[:moving] += 400
-        p = null_p(mixed, 4000.0)
+        p = change_null_p(mixed, 4000.0)
         # What stands out makes the rest claim less, never more.
         alarms = (p[moving:] < 0.05).mean()
         assert alarms < 0.07
@@ -199,7 +200,7 @@ def test_null_is_found_where_most_sites_stand_out_and_change_fades_into_still_on
     score = 3 * rng.chisquare(64, 4000)
     score[:2200] += rng.uniform(350, 700, 2200)
     score[2200:3000] += rng.uniform(0, 250, 800)
-    p = null_p(score, 12.0)
+    p = change_null_p(score, 12.0)
     assert (p[:2200] < 0.01).all()
     assert (p[3000:] < 0.05).mean() < 0.07
 
@@ -208,4 +209,53 @@ def test_one_group_that_is_skewed_is_not_parted() -> None:
     """A film that evolves more in some places: sites differ, but do not fall in two groups."""
     rng = np.random.default_rng(2)
     score = rng.gamma(8, 8, 4000)
-    assert (null_p(score, 12.0) < 0.05).mean() < 0.08
+    assert (change_null_p(score, 12.0) < 0.05).mean() < 0.08
+
+
+def test_where_nothing_fades_fading_is_as_unlikely_as_stated() -> None:
+    p = fading_null_p(7 * np.random.default_rng(4).chisquare(2, 6000), 4000.0, None)
+    for share in (0.05, 0.01):
+        assert (p < share).mean() == pytest.approx(share, rel=0.2)
+
+
+def test_few_windows_leave_fading_uncertain() -> None:
+    score = 7 * np.random.default_rng(4).chisquare(2, 6000)
+    few, many = (fading_null_p(score, windows, None) for windows in (5.0, 500.0))
+    assert (few[many < 0.01] > 2 * many[many < 0.01]).all()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_sites_that_fade_stand_out_and_the_others_claim_no_more(share: float) -> None:
+    score = 7 * np.random.default_rng(4).chisquare(2, 6000)
+    faded = int(share * len(score))
+    score[:faded] *= 100
+    p = fading_null_p(score, 4000.0, None)
+    assert np.median(p[:faded]) < 1e-6
+    assert (p[faded:] < 0.05).mean() < 0.06
+
+
+def test_fading_is_judged_against_the_still_group_where_most_sites_fade() -> None:
+    rng = np.random.default_rng(5)
+    changed = rng.chisquare(64, 6000)
+    changed[:4000] += 400
+    still = still_group(changed)
+    assert still is not None
+    assert not still[:4000].any()
+    assert still[4000:].all()
+    score = 7 * rng.chisquare(2, 6000)
+    score[:4000] *= 30
+    p = fading_null_p(score, 4000.0, still)
+    assert (p[:4000] < 0.01).mean() > 0.8
+    assert (p[4000:] < 0.05).mean() == pytest.approx(0.05, abs=0.02)
+
+
+def test_no_fading_at_all_is_nothing_unlikely() -> None:
+    assert fading_null_p(np.array([0.0, np.nan, 0.0]), 9.0, None).tolist()[::2] == [1.0, 1.0]
+
+
+def test_noise_alone_claims_no_place() -> None:
+    """Where only noise changes, the tail of what sites share with their own level is heavy."""
+    rng = np.random.default_rng(12)
+    for _ in range(3):
+        field = 2 * seen_by_windows(rng, 1, 52, 80, LATENTS) + seen_by_windows(rng, 30, 52, 80, LATENTS)
+        assert (maps_of(field)["change"].values > SHOWN).mean() < 0.002

@@ -52,10 +52,6 @@ def analyze(
     """Analyse a video: latent maps and the places where things happen."""
     from ..io.results import check_place
     from ..io.source import VideoSource
-    from ..vae.analysis import analyze_shared_steps, analyze_steps
-    from ..vae.model import load_model
-    from ..vae.parameters import AnalyzeParameters
-    from ..vae.report import hotspot_records, write_report
 
     started = time.perf_counter()
     output = output or Path(f"{video.stem}-result.zarr")
@@ -64,6 +60,13 @@ def analyze(
         raise ResultError(f"{export} is a file; give --export a folder.")
     source = VideoSource(str(video), dataset, pixel_size, frame_time)
     opened = source.open()
+
+    # Reading torch in takes seconds: a wrong file is told before.
+    from ..vae.analysis import analyze_shared_steps, analyze_steps
+    from ..vae.model import load_model
+    from ..vae.parameters import AnalyzeParameters
+    from ..vae.report import hotspot_records, write_report
+
     chosen = load_model(model)
     parameters = AnalyzeParameters(
         step=chosen.card.step if step is None else step,

@@ -1,16 +1,18 @@
 """Evidence that anything changed at a site: slow change of all latents together, against what still sites do.
 
 Shot noise is not all that changes where nothing happens: the film evolves, and every window holds some of
-it. So how much a site changes by chance is learnt from the stillest part of the video's own sites.
+it. So how much a site changes by chance is learnt from the stillest part of the video's own sites, see
+`still_sites`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
+from scipy import ndimage
 
 from ..progress import Progress, Steps
+from .still_sites import change_null_p, fading_null_p, still_group
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -34,14 +36,6 @@ _REFINEMENTS = 2
 _TRUNCATED = 2.0
 # Memory that a site's noise has beyond the others' counts up to this; more of it is motion.
 _MOST_MEMORY = 1.4
-# Share of the sites that tell centre and width of the still ones: when many stand out, and when few do.
-_LEAST, _MOST = 0.4, 0.9
-# So many widths from the centre a site stands out; beyond this share of sites, fewer of the others count.
-_OUTSTANDING = 4.0
-_FEW_OUTSTANDING, _FEWER = 0.01, 5.0
-# Share of the variance that lies between two groups (of a uniform distribution it is 0.75), ratio of their
-# means, and fewest values: film does not part its sites as far.
-_PARTED, _APART, _FEWEST_PARTED = 0.77, 1.2, 20
 
 
 def site_changes_steps(field: Float) -> Steps[dict[str, Float]]:
@@ -112,26 +106,32 @@ def change_p(
     -----
     Trends are measured in units of the noise, then made independent and of unit variance by the covariance of
     the stillest half of the sites where that is more than noise (as the minimum covariance determinant does,
-    Rousseeuw 1984, J. Am. Stat. Assoc. 79, 871). The score of a site is their squared length, averaged over
-    neighbours whose windows overlap, with weight on the direction of the sites' own levels, where a contrast
-    that fades shows, and on other slow change. Its cube root is close to normal where nothing happens (Wilson
-    & Hilferty 1931, PNAS 17, 684); centre and width come from the lower part of the sites (Efron 2004, J. Am.
-    Stat. Assoc. 99, 96), the more of them the fewer stand out, or, where the sites fall in two groups far
-    apart, from the lower group.
+    Rousseeuw 1984, J. Am. Stat. Assoc. 79, 871). Two scores of a site, both averaged over neighbours whose
+    windows overlap, are added: the squared length of its trends, with other slow change; and the square of
+    their part along the site's own level, where a contrast that fades shows. The sum is judged against what
+    the still sites do (`still_sites`). Where hardly more than one number makes it up its tail is heavier than
+    told, so no sum is taken to be less likely than the less likely of its parts.
     """
-    score = change_score(changes, active, sites_per_window)
-    if score is None:
+    scores = change_scores(changes, active, sites_per_window)
+    if scores is None:
         return None
+    changed, faded = scores
+    both = changed + faded
     # An average over neighbours reaches over about two windows.
-    return null_p(score, np.isfinite(score).sum() / (2 * sites_per_window**2))
+    windows = np.isfinite(both).sum() / (2 * sites_per_window**2)
+    still = still_group(changed)
+    if still is None:
+        still = still_group(both)
+    parts = np.minimum(change_null_p(changed, windows), fading_null_p(faded, windows, still))
+    return np.maximum(change_null_p(both, windows), parts)
 
 
-def change_score(
+def change_scores(
     changes: dict[str, Float],
     active: NDArray[np.bool_] | None = None,
     sites_per_window: float = SITES_PER_WINDOW,
-) -> Double | None:
-    """How much each site changes, in units of what noise and the stillest sites do; see `change_p`."""
+) -> tuple[Double, Double] | None:
+    """How much each site changes and fades, in units of noise and the stillest sites; see `change_p`."""
     noise = changes["noise"]
     sites = np.asarray(np.isfinite(noise).all(-1) & (noise > 0).any(-1))
     if sites.sum() < _FEWEST_WINDOWS * sites_per_window**2:
@@ -180,7 +180,7 @@ def change_score(
     power = place.averaged(_squared_lengths(trend) + _REST_WEIGHT * others, _REACH)
     # What fades does so at neighbouring sites alike, unlike noise: averaged with its sign first.
     coherent = place.averaged(np.square(place.averaged(fading, _REACH)), _REACH)
-    return place.put(power + _FADING_WEIGHT * counted.sum() * coherent)
+    return place.put(power), place.put(_FADING_WEIGHT * counted.sum() * coherent)
 
 
 def _squared_lengths(vectors: Float | Double) -> Float:
@@ -215,62 +215,3 @@ class _Place:
             for one in (self.put(values), self._sites.astype(float))
         )
         return np.asarray((values_there / there.clip(1e-12))[self._sites])
-
-
-def null_p(score: Double, windows: float) -> Double:
-    """Tail probability of each score, the distribution of still sites taken from the scores themselves.
-
-    Parameters
-    ----------
-    score : ndarray
-        NaN is left out.
-    windows : float
-        How many of them are independent.
-
-    Returns
-    -------
-    ndarray, float64
-        Of Student's t with so many degrees of freedom: centre and width are only estimated.
-    """
-    root = np.cbrt(score)
-    centre, width = _of_still(np.sort(root[np.isfinite(root)]))
-    if not width > 0:
-        return np.where(np.isfinite(root), 1.0, np.nan)
-    return np.asarray(special.stdtr(windows, -(root - centre) / width))
-
-
-def _of_still(values: Double) -> tuple[float, float]:
-    """Centre and width of what still sites have, from the values of all, in order."""
-    still = _lower_group(values)
-    if still is not None:
-        return _lower_part(still, _MOST)
-    centre, width = _lower_part(values, _LEAST)
-    # Where next to nothing stands out, more of the sites tell what still ones do.
-    outstanding = float(np.mean(values > centre + _OUTSTANDING * width))
-    share = _MOST - _FEWER * max(outstanding - _FEW_OUTSTANDING, 0)
-    return _lower_part(values, max(share, _LEAST))
-
-
-def _lower_group(values: Double) -> Double | None:
-    """The lower ones of values in order, where these fall in two groups far apart; None where they do not.
-
-    The parting with the most variance between the groups: Otsu 1979, IEEE Trans. Syst. Man Cybern. 9, 62.
-    """
-    if len(values) < _FEWEST_PARTED or not values[0] > 0:
-        return None
-    logarithm = np.log(values)
-    below = np.arange(1, len(values))
-    sums = logarithm.cumsum()
-    means = sums[:-1] / below, (sums[-1] - sums[:-1]) / (len(values) - below)
-    between = below * (len(values) - below) * np.square(means[1] - means[0])
-    best = int(between.argmax())
-    parted = between[best] > _PARTED * len(values) ** 2 * logarithm.var()
-    lower, upper = values[: best + 1], values[best + 1 :]
-    return lower if parted and upper.mean() > _APART * lower.mean() else None
-
-
-def _lower_part(values: Double, share: float) -> tuple[float, float]:
-    """Mean and deviation of the normal distribution whose lower part, up to this share, fits the values'."""
-    shares = np.linspace(0.05, share, 12)
-    width, centre = np.polyfit(special.ndtri(shares), np.quantile(values, shares), 1)
-    return float(centre), float(width)

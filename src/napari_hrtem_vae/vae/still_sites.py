@@ -1,0 +1,144 @@
+"""How likely a score is where nothing happens: the distribution of still sites, from the scores of all.
+
+Most sites of some videos change, and next to none of others. Only the lower part of the scores is looked at,
+as what changes raises them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Double = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+# Share of the sites that tell what the still ones do: when many stand out, when few do, and within the lower
+# of two groups, whose uppermost may be of what changes.
+_LEAST, _MOST, _OF_GROUP = 0.4, 0.9, 0.7
+# So many widths from the centre, or as unlikely, a site stands out; beyond this share of sites, fewer of the
+# others count.
+_OUTSTANDING, _OUTSTANDING_P = 4.0, 1e-3
+_FEW_OUTSTANDING, _FEWER = 0.01, 5.0
+# Share of the variance that lies between two groups (of a normal distribution it is 0.64), ratio of their
+# means, and fewest values: film does not part its sites as far (0.76 and 1.15 on 80 still scenes).
+_PARTED, _APART, _FEWEST_PARTED = 0.7, 1.2, 20
+# Degrees of freedom of a squared fading that is averaged over about a window: 1.5 to 2 on still scenes.
+_FADING_DEGREES = 2.0
+_SMALLEST = 1e-150
+
+
+def change_null_p(score: Double, windows: float) -> Double:
+    """Tail probability of each score that is a sum of many squares.
+
+    Parameters
+    ----------
+    score : ndarray
+        NaN is left out.
+    windows : float
+        How many of them are independent.
+
+    Returns
+    -------
+    ndarray, float64
+        Of Student's t with so many degrees of freedom: centre and width are only estimated.
+
+    Notes
+    -----
+    Cube roots of such sums are close to normal (Wilson & Hilferty 1931, PNAS 17, 684). Centre and width come
+    from the lower part of the sites (Efron 2004, J. Am. Stat. Assoc. 99, 96), the more of them the fewer
+    stand out, or, where they fall in two groups far apart, from the lower group.
+    """
+    root = np.cbrt(score)
+    centre, width = _centre_and_width(np.sort(root[np.isfinite(root)]))
+    if not width > 0:
+        return np.where(np.isfinite(root), 1.0, np.nan)
+    return np.asarray(special.stdtr(windows, -(root - centre) / width))
+
+
+def fading_null_p(score: Double, windows: float, still: Mask | None) -> Double:
+    """Tail probability of each score that is a square of hardly more than one number.
+
+    Parameters
+    ----------
+    score : ndarray
+        NaN is left out.
+    windows : float
+        How many of them are independent.
+    still : ndarray of bool, or None
+        Which of them are of the lower of two groups, see `still_group`.
+
+    Returns
+    -------
+    ndarray, float64
+        Of the F distribution: chi-squared, whose scale is only estimated, from the lower part of the scores.
+    """
+    known = np.isfinite(score)
+    if still is not None:
+        scale = _chi_squared_scale(score[still & known], _OF_GROUP)
+    else:
+        scale = max(_chi_squared_scale(score[known], _LEAST), _SMALLEST)
+        outstanding = np.mean(special.chdtrc(_FADING_DEGREES, score[known] / scale) < _OUTSTANDING_P)
+        scale = _chi_squared_scale(score[known], _share_that_tells(float(outstanding)))
+    if not scale > 0:
+        return np.where(known, 1.0, np.nan)
+    return np.asarray(
+        special.fdtrc(_FADING_DEGREES, _FADING_DEGREES * windows, score / (scale * _FADING_DEGREES))
+    )
+
+
+def still_group(score: Double) -> Mask | None:
+    """Which sites are of the lower group, where their cube roots fall in two; None where they do not."""
+    root = np.cbrt(score)
+    lower = _lower_group(np.sort(root[np.isfinite(root)]))
+    return None if lower is None else np.asarray(root <= lower[-1])
+
+
+def _centre_and_width(values: Double) -> tuple[float, float]:
+    """Of what still sites have, from the values of all, in order."""
+    still = _lower_group(values)
+    if still is not None:
+        return _lower_part(still, _MOST)
+    centre, width = _lower_part(values, _LEAST)
+    outstanding = float(np.mean(values > centre + _OUTSTANDING * width))
+    return _lower_part(values, _share_that_tells(outstanding))
+
+
+def _share_that_tells(outstanding: float) -> float:
+    """Share of the sites that tell what still ones do: where next to nothing stands out, more of them."""
+    return max(_MOST - _FEWER * max(outstanding - _FEW_OUTSTANDING, 0), _LEAST)
+
+
+def _lower_group(values: Double) -> Double | None:
+    """The lower ones of values in order, where these fall in two groups far apart; None where they do not.
+
+    The parting with the most variance between the groups: Otsu 1979, IEEE Trans. Syst. Man Cybern. 9, 62.
+    """
+    if len(values) < _FEWEST_PARTED or not values[0] > 0:
+        return None
+    logarithm = np.log(values)
+    below = np.arange(1, len(values))
+    sums = logarithm.cumsum()
+    means = sums[:-1] / below, (sums[-1] - sums[:-1]) / (len(values) - below)
+    between = below * (len(values) - below) * np.square(means[1] - means[0])
+    best = int(between.argmax())
+    parted = between[best] > _PARTED * len(values) ** 2 * logarithm.var()
+    lower, upper = values[: best + 1], values[best + 1 :]
+    return lower if parted and upper.mean() > _APART * lower.mean() else None
+
+
+def _lower_part(values: Double, share: float) -> tuple[float, float]:
+    """Mean and deviation of the normal distribution whose lower part, up to this share, fits the values'."""
+    shares = _shares_up_to(share)
+    width, centre = np.polyfit(special.ndtri(shares), np.quantile(values, shares), 1)
+    return float(centre), float(width)
+
+
+def _chi_squared_scale(values: Double, share: float) -> float:
+    """The scale with which the lower part, up to this share, of chi-squared values fits these."""
+    shares = _shares_up_to(share)
+    expected = special.chdtri(_FADING_DEGREES, 1 - shares)
+    return float(expected @ np.quantile(values, shares) / (expected @ expected))
+
+
+def _shares_up_to(share: float) -> Double:
+    return np.linspace(0.05, share, 12)
