@@ -171,3 +171,15 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     path = save_reader(reader, tmp_path / "x.calibration")
     with pytest.raises(ModelFileError, match="no numbers"):
         load_reader(path)
+
+
+def test_a_crystal_that_turns_as_one_is_told_from_all_its_sites_and_from_no_others():
+    rng = np.random.default_rng(3)
+    probability = np.concatenate([one_kind_clearly((12, 9), 3), one_kind_clearly((12, 9), 1, 0.999)], 1)
+    turns = np.concatenate([5 + rng.normal(0, 0.5, (12, 9)), rng.normal(-9, 0.5, (12, 9))], 1)
+    measure = np.ones((turns.size, len(MEASURES)), np.float32)
+    measure[:, 0] = turns.ravel()
+    flat = probability.reshape(-1, len(KINDS)).astype(np.float32)
+    pooled = pool(Reading(flat, measure, np.ones_like(measure)), np.ones(turns.shape, bool))
+    told = pooled.measure[:, 0].reshape(turns.shape)[:, :9]
+    assert np.sqrt(np.mean((told - 5) ** 2)) < 0.2

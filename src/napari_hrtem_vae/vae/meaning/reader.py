@@ -32,8 +32,10 @@ UNITS = np.array([5.0, 30.0, 40.0], np.float32)
 # Which kinds each measure is of, as indices of `KINDS`.
 KINDS_OF_MEASURE = ([3], [1, 2], [5])
 _FARTHEST = 5.0
-# Neighbours within about as many sites that are read; less than any weight that counts.
-_POOLED_SITES = 1.2
+# Neighbours within about as many sites that are read: for kinds, and for each of `MEASURES`. A crystal turns
+# as one: twice as far takes four tenths of the error away, and mixes what small neighbours do.
+_POOLED_SITES, _POOLED_BY_MEASURE = 1.2, (2.0, 1.2, 1.2)
+# Less than any weight that counts.
 _LEAST_WEIGHT = np.float32(1e-6)
 # One site's word against a kind weighs no more than this.
 _LEAST_PROBABILITY = np.float32(1e-4)
@@ -191,25 +193,25 @@ def pool(reading: Reading, where: Bools) -> Reading:
     """
     measures = []
     errors = []
-    for index, kinds in enumerate(KINDS_OF_MEASURE):
+    for index, (kinds, reach) in enumerate(zip(KINDS_OF_MEASURE, _POOLED_BY_MEASURE, strict=True)):
         likely = reading.probability[:, kinds].sum(1)
         error = reading.error[:, index]
         weight = likely / error**2 + _LEAST_WEIGHT
-        total = _averaged(weight, where)
-        measures.append(_averaged(weight * reading.measure[:, index], where) / total)
-        errors.append(np.sqrt(_averaged(weight * error**2, where) / total))
+        total = _averaged(weight, where, reach)
+        measures.append(_averaged(weight * reading.measure[:, index], where, reach) / total)
+        errors.append(np.sqrt(_averaged(weight * error**2, where, reach) / total))
     logarithms = np.log(reading.probability + _LEAST_PROBABILITY)
-    here = _averaged(np.ones(len(logarithms), np.float32), where)
-    pooled = np.exp(np.stack([_averaged(one, where) / here for one in logarithms.T], 1))
+    here = _averaged(np.ones(len(logarithms), np.float32), where, _POOLED_SITES)
+    pooled = np.exp(np.stack([_averaged(one, where, _POOLED_SITES) / here for one in logarithms.T], 1))
     pooled /= pooled.sum(1, keepdims=True)
     return Reading(pooled, np.stack(measures, 1), np.stack(errors, 1))
 
 
-def _averaged(values: Float, where: Bools) -> Float:
+def _averaged(values: Float, where: Bools, reach: float) -> Float:
     """Values of sites smoothed over the maps they lie in; not over one map into the next."""
     placed = np.zeros(where.shape, np.float32)
     placed[where] = values
-    sigma = [0.0] * (where.ndim - 2) + [_POOLED_SITES] * 2
+    sigma = [0.0] * (where.ndim - 2) + [reach] * 2
     return np.asarray(
         ndimage.gaussian_filter(placed, sigma, mode="constant", truncate=2.5)[where], np.float32
     )
