@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from napari_hrtem_vae.vae.architecture import published_cdse, published_pbs, unp
 from napari_hrtem_vae.vae.encoding import FrameEncoder, passes_an_axis
 from napari_hrtem_vae.vae.inference import InferenceEncoder
 from napari_hrtem_vae.vae.model import Model
+from napari_hrtem_vae.vae.threads import Threads
 
 from ..conftest import random_model
 from .material import still_of
@@ -119,7 +119,7 @@ def test_a_frame_larger_than_a_batch_is_encoded_in_parts(step: int, rows: int, f
 def test_chunks_are_encoded_as_all_at_once_and_waiting_is_handed_on(threads: int, fast_model) -> None:
     frames = frames_of((7, 88, 96))
     encoder = FrameEncoder(fast_model, step=8, device=CPU)
-    encoder.threads = threads
+    encoder.threads = Threads(threads)
     whole = field_of(encoder, frames)
     found = list(encoder.rows_of_chunks([(0, frames[:3]), None, (3, frames[3:4]), (4, frames[4:])]))
     assert found.count(None) == 1
@@ -145,7 +145,7 @@ class OneWaitsForTheNext(InferenceEncoder):
 
 def test_threads_work_on_different_chunks_at_once(fast_model) -> None:
     encoder = FrameEncoder(fast_model, step=8, device=CPU)
-    encoder.threads, encoder.pool = 2, ThreadPoolExecutor(2)
+    encoder.threads = Threads(2)
     encoder.encoder = OneWaitsForTheNext(fast_model)
     frames = frames_of((2, 72, 72))
     assert len(list(encoder.rows_of_chunks([(0, frames[:1]), (1, frames[1:])]))) == 2

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +15,7 @@ from ..errors import DeviceError
 from .architecture import Architecture
 from .inference import InferenceEncoder
 from .model import Model
+from .threads import Threads
 
 Float = NDArray[np.float32]
 # Each thread of a CPU reads the weights once a batch: few large batches win there too.
@@ -103,8 +102,7 @@ class _Job:
 class FrameEncoder:
     """A model on a device, ready to encode rows of scaled frames.
 
-    On a CPU every thread works on rows of its own: small products that are split over threads wait for
-    each other longer than they work.
+    On a CPU every thread works on rows of its own.
 
     Parameters
     ----------
@@ -142,9 +140,8 @@ class FrameEncoder:
         self.rows_together = self.encoder.tile_rows if self.passes == 1 and step == self.stride else 1
         self.batch = _BATCH[device.type]
         self.pixels = _PIXELS_AT_ONCE[device.type]
-        self.threads = torch.get_num_threads() if device.type == "cpu" else 1
-        # One pool for all frames: its threads keep the memory that they work in, and end with it.
-        self.pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
+        # One pool for all frames: its threads keep the memory that they work in.
+        self.threads = Threads(torch.get_num_threads() if device.type == "cpu" else 1)
 
     def rows(self, frames: Tensor) -> Iterator[EncodedRows]:
         """Encode all sites of frames (n, y, x) that are scaled to 0…1; yields by the batch."""
@@ -155,15 +152,11 @@ class FrameEncoder:
 
         None among them is handed on: while a read takes its time a stop is seen.
         """
-        work = self._work(chunks)
-        if self.threads > 1:
-            yield from self._in_threads(work)
-            return
-        for one in work:
-            if one is None:
+        for rows in self.threads.share(lambda one: self._encode(*one), self._work(chunks)):
+            if rows is None:
                 yield None
             else:
-                yield from self._encode(*one)
+                yield from rows
 
     def _work(self, chunks: Iterable[tuple[int, Tensor] | None]) -> Iterator[tuple[int, Tensor, _Job] | None]:
         """The jobs of all chunks, each with the first frame's number and the frames."""
@@ -189,25 +182,6 @@ class FrameEncoder:
         for frame in range(0, frames, max(1, together)):
             for row in range(0, total, several):
                 yield _Job(frame, min(max(1, together), frames - frame), row, min(several, total - row))
-
-    def _in_threads(self, work: Iterable[tuple[int, Tensor, _Job] | None]) -> Iterator[EncodedRows | None]:
-        """The same, one thread a job; results come in order, a few jobs ahead, across chunks."""
-        waiting: deque[Future[list[EncodedRows]]] = deque()
-        try:
-            for one in work:
-                if one is None:
-                    yield None
-                    continue
-                waiting.append(self.pool.submit(self._encode, *one))
-                if len(waiting) > 2 * self.threads:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-            # The pool's threads changed what new threads begin with.
-            torch.set_num_threads(self.threads)
 
     def _encode(self, start: int, frames: Tensor, job: _Job) -> list[EncodedRows]:
         """One job; in halves when the device is full."""

@@ -20,6 +20,7 @@ from ..video.resampling import axis_operator, input_range, smoothing_operator
 from ..video.scaling import grey_range
 from .card import ModelCard
 from .parameters import AnalyzeParameters
+from .threads import one_thread
 
 Float = NDArray[np.float32]
 _SAMPLE_FRAMES = 8
@@ -211,9 +212,10 @@ class Band:
         if p.beam is not None:
             gain *= np.where(statistics.usable, p.beam / statistics.mean, 1)
         x.mul_(torch.from_numpy(gain)[:, None, None].to(self.device))
-        # Rows are cut to the band before columns are mixed: the cheaper order.
-        for axis in self.axes:
-            x = axis(x)
+        with one_thread():
+            # Rows are cut to the band before columns are mixed: the cheaper order.
+            for axis in self.axes:
+                x = axis(x)
         if p.grey is not None:
             x.sub_(low / (high - low)).clamp_(0, 1)
         return x

@@ -6,11 +6,13 @@ from itertools import pairwise, product
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ...progress import Progress, Steps
 from ..card import ModelCard
+from ..threads import Threads
 from .pattern_changes import pattern_features
 from .surroundings import surroundings
 from .window_changes import MOMENTS, Float, WindowMotion, change_features
@@ -24,6 +26,8 @@ _NEARNESS = 0.75
 # Px and degrees: no shift or turn is known better.
 _LEAST_ERROR = 0.1
 _AT_ONCE = 32
+# Each holds some 20 MB.
+_MOST_THREADS = 8
 _PATTERN_FEATURES, _TOLD_AROUND = 5, 8
 # How many of the features tell motion: that of the window, and of its neighbours. The others tell patterns.
 MOTION_FEATURES = 185
@@ -103,33 +107,41 @@ def features_of_steps(
     latents, size = moments.shape[-1], coder.card.window
     flat, flat_noise = moments.reshape(-1, MOMENTS, latents), noise.reshape(-1)
     orders = (1, -1) if backwards else (1,)
-    own: list[list[Float]] = [[] for _ in orders]
     alike = np.zeros((len(orders), wanted.size, _TOLD_AROUND), np.float32)
     power = np.zeros((len(orders), wanted.size), np.float32)
     motion = np.zeros((len(orders), wanted.size, 2, 3), np.float32)
-    for start in range(0, len(index), _AT_ONCE):
-        yield Progress(start, len(index), "Reading the changes")
-        some = index[start : start + _AT_ONCE]
+
+    def read(some: NDArray[np.intp]) -> list[Float]:
+        """Draw windows of sites and look at them in each order; parts write to places of their own."""
         z = flat[some].reshape(-1, latents).astype(np.float32, copy=False)
         windows = coder.decode(z).reshape(-1, MOMENTS, size, size)
+        found = []
         for number, order in enumerate(orders):
             features, moved = change_features(windows[:, ::order], flat_noise[some])
-            own[number].append(features)
+            found.append(features)
             alike[number, some] = np.concatenate([pattern_features(windows[:, ::order]), _told_by(moved)], 1)
             power[number, some] = moved.changed.mean(1)
             motion[number, some, 0] = moved.steps.sum(1)[:, :3]
             motion[number, some, 1] = moved.error[:, :3]
+        return found
+
+    threads = Threads(min(torch.get_num_threads(), _MOST_THREADS))
+    parts = (index[start : start + _AT_ONCE] for start in range(0, len(index), _AT_ONCE))
+    own: list[list[Float]] = []
+    yield Progress(0, len(index), "Reading the changes")
+    for found in threads.share(read, parts):
+        own.append(found or [])
+        yield Progress(min(len(own) * _AT_ONCE, len(index)), len(index), "Reading the changes")
     kept = wanted.reshape(-1)[index]
     results = []
-    for parts, moved_sites, pattern, changed in zip(own, motion, alike, power, strict=True):
+    for number, (moved_sites, pattern, changed) in enumerate(zip(motion, alike, power, strict=True)):
+        features = np.concatenate([each[number] for each in own])[kept]
         among = _among_neighbours(moved_sites.reshape(*wanted.shape, 2, 3), near, spacing_px)
         patterns = pattern.reshape(*wanted.shape, -1)
         around = surroundings(patterns, changed.reshape(wanted.shape), near)
         # What was added last comes last: earlier calibrations read what is before it.
         own_pattern = patterns[wanted][:, :_PATTERN_FEATURES]
-        results.append(
-            np.concatenate([np.concatenate(parts)[kept], among[wanted], own_pattern, around[wanted]], 1)
-        )
+        results.append(np.concatenate([features, among[wanted], own_pattern, around[wanted]], 1))
     return results
 
 

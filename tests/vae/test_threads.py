@@ -1,0 +1,58 @@
+"""Work shared among threads: order, what is handed on, and torch's own threads afterwards."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from napari_hrtem_vae.vae.threads import Threads, one_thread
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_results_come_in_order_and_none_is_handed_on(count: int) -> None:
+    found = list(Threads(count).share(lambda part: 2 * part, [*range(20), None, *range(20, 30)]))
+    assert found.count(None) == 1
+    assert [one for one in found if one is not None] == list(range(0, 60, 2))
+    assert torch.get_num_threads() == 2
+
+
+def test_parts_are_worked_on_at_once_each_with_one_thread() -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def work(_: int) -> int:
+        both.wait()
+        return torch.get_num_threads()
+
+    assert list(Threads(2).share(work, range(2))) == [1, 1]
+
+
+def test_what_fails_is_told_and_what_waits_is_given_up() -> None:
+    done = []
+
+    def work(part: int) -> int:
+        if part == 2:
+            raise ValueError(part)
+        done.append(part)
+        return part
+
+    with pytest.raises(ValueError, match="2"):
+        list(Threads(2).share(work, range(1000)))
+    assert len(done) < 20
+    assert torch.get_num_threads() == 2
+
+
+def test_one_thread_is_for_a_while() -> None:
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
