@@ -26,8 +26,8 @@ _NEARNESS = 0.75
 # Px and degrees: no shift or turn is known better.
 _LEAST_ERROR = 0.1
 _AT_ONCE = 32
-# Each holds some 20 MB.
-_MOST_THREADS = 8
+# Each holds some 55 MB.
+_MOST_THREADS = 4
 _PATTERN_FEATURES, _TOLD_AROUND = 5, 8
 # How many of the features tell motion: that of the window, and of its neighbours. The others tell patterns.
 MOTION_FEATURES = 185
