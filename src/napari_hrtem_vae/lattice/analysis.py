@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import LatticeError, ParameterError, ResultError
-from ..io.memory import memory_budget
+from ..io.memory import keep_freed_memory, memory_budget
 from ..io.open import open_video
 from ..io.results import ResultStore, check_place
 from ..progress import Progress, Steps, run
@@ -113,6 +113,7 @@ def track_grains_steps(
         check_place(store)
     scale = scale_of(video)
     _check_size(video)
+    keep_freed_memory()
     given = None if bases is None else _checked_bases(bases)
     seed = yield from _seed_steps(video, parameters, given)
     seed_frame, found, levels = seed.frame, seed.found, seed.levels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,35 +74,63 @@ def whitened_spectrum(frames: Float, workers: int = 1) -> Float:
     """
     rows, columns = frames.shape[1:]
     taper = tukey_taper((rows, columns))
-    radius = np.hypot(fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)[None])
-    # Whole bins of radius; as 16-bit numbers they are sorted in one go.
-    ring = np.minimum(radius * min(rows, columns), 2**16 - 1).astype(np.uint16)
-    order = np.argsort(ring, axis=None, kind="stable")
-    edges = np.append(0, np.cumsum(np.bincount(ring.ravel())))
 
-    def whitened(frame: Float) -> Float:
+    def power_of(frame: Float) -> Float:
         spectrum = fft.rfft2((frame - frame.mean()) * taper, workers=1)
-        power = spectrum.real**2 + spectrum.imag**2
-        return np.asarray(power / _ring_noise(power.ravel()[order], edges)[ring], np.float32)
+        return np.asarray(spectrum.real**2 + spectrum.imag**2)
+
+    def whitened(power: Float, rings: _Rings) -> Float:
+        return np.asarray(power / rings.noise(power)[rings.of], np.float32)
 
     with ThreadPoolExecutor(max(1, min(workers, len(frames), _LARGEST_PX // (rows * columns)))) as pool:
-        half = np.sum(list(pool.map(whitened, frames)), axis=0) / np.float32(len(frames))
+        sorting = pool.submit(_Rings.within, rows, columns)
+        powers = list(pool.map(power_of, frames))
+        half = np.sum(list(pool.map(whitened, powers, repeat(sorting.result()))), axis=0)
+        half /= np.float32(len(frames))
     mirrored = np.roll(half[::-1], 1, axis=0)[:, 1 : (columns + 1) // 2][:, ::-1]
     return np.asarray(fft.fftshift(np.concatenate([half, mirrored], axis=1)), np.float32)
 
 
-def _ring_noise(power: Float, edges: NDArray[np.int64]) -> Float:
-    """Noise power of each ring, from the powers in order of rings and where each ring begins and ends."""
-    medians = np.ones(len(edges) - 1, np.float32)
-    for ring, (first, end) in enumerate(pairwise(edges)):
-        if end > first:
-            middle = (end - first) // 2
-            ordered = np.partition(power[first:end], middle)
-            below = ordered[middle] if (end - first) % 2 else ordered[:middle].max()
-            medians[ring] = (ordered[middle] + below) / 2
-    # A median over a ring of exponential noise is ln 2 of its mean.
-    noise = ndimage.median_filter(medians, 7, mode="nearest") / np.float32(np.log(2))
-    return np.asarray(np.maximum(noise, 1e-12), np.float32)
+@dataclass(frozen=True)
+class _Rings:
+    """Rings of whole bins of |k| over one half of a spectrum.
+
+    Parameters
+    ----------
+    of : ndarray (rows, columns)
+        Which ring each place is in.
+    order : ndarray (n,)
+        Flat places, ring by ring.
+    edges : ndarray (ring + 1,)
+        Where each ring begins and ends in that order.
+    """
+
+    of: NDArray[np.uint16]
+    order: NDArray[np.intp]
+    edges: NDArray[np.int64]
+
+    @classmethod
+    def within(cls, rows: int, columns: int) -> _Rings:
+        """The rings of a real frame's spectrum (rows, columns // 2 + 1)."""
+        ky, kx = fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)[None]
+        # As 16-bit numbers they are sorted in one go.
+        of = np.minimum(np.sqrt(ky**2 + kx**2) * min(rows, columns), 2**16 - 1).astype(np.uint16)
+        order = np.argsort(of, axis=None, kind="stable")
+        return cls(of, order, np.append(0, np.cumsum(np.bincount(of.ravel()))))
+
+    def noise(self, power: Float) -> Float:
+        """Noise power in each ring of a power spectrum (rows, columns); (ring,)."""
+        ordered = power.ravel()[self.order]
+        medians = np.ones(len(self.edges) - 1, np.float32)
+        for ring, (first, end) in enumerate(pairwise(self.edges)):
+            if end > first:
+                middle = (end - first) // 2
+                parted = np.partition(ordered[first:end], middle)
+                below = parted[middle] if (end - first) % 2 else parted[:middle].max()
+                medians[ring] = (parted[middle] + below) / 2
+        # A median over a ring of exponential noise is ln 2 of its mean.
+        noise = ndimage.median_filter(medians, 7, mode="nearest") / np.float32(np.log(2))
+        return np.asarray(np.maximum(noise, 1e-12), np.float32)
 
 
 def find_spots(whitened: Float, frames: int, period_px: float | None = None) -> Spots:

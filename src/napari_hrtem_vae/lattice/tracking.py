@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ..video.outliers import GreyLevels, replace_outliers
-from ..video.reading import CHUNK_BYTES, read_frames
+from ..video.reading import CHUNK_BYTES, stored_frames
 from .conventions import (
     Double,
     Symmetry,
@@ -106,14 +107,17 @@ class GrainTrack:
 
 @dataclass
 class FrameReader:
-    """Frames in any order, chunks of neighbours at a time, the next chunk read while one is used."""
+    """Frames in any order, chunks of neighbours at a time, the next chunk read while one is used.
+
+    They come as they are stored: the threads that fit them share the work of making them float32.
+    """
 
     video: xr.DataArray
     order: range
     outliers: GreyLevels | None
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
-    def frames(self) -> Iterator[tuple[int, Float] | None]:
+    def frames(self) -> Iterator[tuple[int, NDArray[Any]] | None]:
         """Number and grey values of each frame, in order; None while a read takes its time."""
         count = max(1, CHUNK_BYTES // (4 * self.video.shape[1] * self.video.shape[2]))
         chunks = [self.order[first : first + count] for first in range(0, len(self.order), count)]
@@ -130,8 +134,8 @@ class FrameReader:
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, chunk: range) -> Float:
-        return read_frames(self.video, slice(min(chunk), max(chunk) + 1))
+    def _read(self, chunk: range) -> NDArray[Any]:
+        return stored_frames(self.video, slice(min(chunk), max(chunk) + 1))
 
 
 def is_done(future: Future[Any]) -> bool:
@@ -154,7 +158,8 @@ def follow(
 
     Yields the number of each frame with what holds of each grain; None while nothing is ready.
     """
-    count = max(1, min(_BATCH, _BATCH_PX // (grid.shape[0] * grid.shape[1])))
+    most = max(1, min(_BATCH, _BATCH_PX // (grid.shape[0] * grid.shape[1])))
+    counts = _even_batches(len(reader.order), most)
     waiting: deque[tuple[list[int], Future[list[list[GrainFit | None]]]]] = deque()
     pool = ThreadPoolExecutor(min(parameters.threads, _LAG))
     frames = reader.frames()
@@ -164,13 +169,15 @@ def follow(
         lost = [grain for grain, track in enumerate(tracks) if track.misses >= _MISSES]
         return [track.start for track in tracks], lost
 
-    def fit(batch: list[Float], starts: list[GrainStart], lost: list[int]) -> list[list[GrainFit | None]]:
+    def fit(
+        batch: list[NDArray[Any]], starts: list[GrainStart], lost: list[int]
+    ) -> list[list[GrainFit | None]]:
         return _fit_batch(grid, batch, starts, lost, spots, reader.outliers, parameters)
 
     # For the batches to come, whether what they follow from is told early or late: one place each.
     ahead = deque([places()] * _LAG)
     numbers: list[int] = []
-    batch: list[Float] = []
+    batch: list[NDArray[Any]] = []
     try:
         exhausted = False
         while waiting or not exhausted:
@@ -185,7 +192,8 @@ def follow(
                     number, frame = upcoming  # type: ignore[misc]
                     numbers.append(number)
                     batch.append(frame)
-                if batch and (exhausted or len(batch) == count):
+                if batch and len(batch) == counts[0]:
+                    counts.popleft()
                     waiting.append((numbers, pool.submit(fit, batch, *ahead.popleft())))
                     numbers, batch = [], []
                 continue
@@ -201,9 +209,15 @@ def follow(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _even_batches(frames: int, most: int) -> deque[int]:
+    """How many frames each batch has, as alike as may be: no thread waits for another's longer last one."""
+    batches = -(-frames // most)
+    return deque(frames // batches + (one < frames % batches) for one in range(batches))
+
+
 def _fit_batch(
     grid: LatticeGrid,
-    batch: list[Float],
+    batch: list[NDArray[Any]],
     starts: list[GrainStart],
     lost: list[int],
     spots: Sequence[GrainSpots],
@@ -212,15 +226,19 @@ def _fit_batch(
 ) -> list[list[GrainFit | None]]:
     """Fit some frames; None for all grains of those that hold NaN or one grey value alone."""
     found: list[list[GrainFit | None]] = [[None] * len(starts) for _ in batch]
-    usable = [number for number, one in enumerate(batch) if _is_usable(one)]
-    if not usable:
-        return found
-    spectra = np.empty((len(usable), *grid.shape), np.complex64)
-    for row, number in enumerate(usable):
-        frame = batch[number]
+    spectra = np.empty((len(batch), *grid.shape), np.complex64)
+    usable: list[int] = []
+    for number, stored in enumerate(batch):
+        frame = np.array(stored, np.float32)
+        if not _is_usable(frame):
+            continue
         if outliers is not None:
             frame = replace_outliers(frame[None], outliers)[0]
-        spectra[row] = grid.spectrum(frame)
+        spectra[len(usable)] = grid.spectrum(frame)
+        usable.append(number)
+    if not usable:
+        return found
+    spectra = spectra[: len(usable)]
     looked = [_starts_again(grid, one, starts, lost, parameters) for one in spectra]
     fits = fit_frames(grid, spectra, looked, spots, parameters.symmetry, parameters.exclusive)
     for number, of_frame in zip(usable, fits, strict=True):

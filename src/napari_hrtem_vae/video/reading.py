@@ -26,8 +26,19 @@ def read_frames(video: xr.DataArray, frames: slice, rows: slice = slice(None)) -
     VideoFileError
         They cannot be read, for whatever reason the file's reader has.
     """
+    return np.array(stored_frames(video, frames, rows), np.float32)
+
+
+def stored_frames(video: xr.DataArray, frames: slice, rows: slice = slice(None)) -> NDArray[Any]:
+    """Rows of some frames as they are stored (n, rows, x): of an array in memory a view, not to be changed.
+
+    Raises
+    ------
+    VideoFileError
+        They cannot be read, for whatever reason the file's reader has.
+    """
     try:
-        return np.array(load(video[frames, rows].data), np.float32)
+        return load(video[frames, rows].data)
     except HrtemVaeError:
         raise
     except Exception as error:
