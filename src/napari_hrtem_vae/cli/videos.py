@@ -81,6 +81,7 @@ def analyze(
         keep_field=not maps_only,
         field_type=field_type,
     )
+    _take_no_more_cores_than(workers)
     if workers or cluster:
         steps = analyze_shared_steps(source, model, parameters, output, workers=workers, cluster=cluster)
     else:
@@ -135,6 +136,14 @@ def _analysis_table(record: dict[str, Any], unit: str) -> Table:
     return table
 
 
+def _take_no_more_cores_than(workers: int) -> None:
+    """Where a number of workers is given, this process has as many threads for what they cannot share."""
+    import torch
+
+    if workers:
+        torch.set_num_threads(min(workers, torch.get_num_threads()))
+
+
 @app.command()
 def batch(
     videos: Annotated[list[Path], typer.Argument(help="Videos: files or folders.")],
@@ -173,6 +182,7 @@ def batch(
     )
     sources = [VideoSource(str(video), None, pixel_size, frame_time) for video in videos]
     table = output / "table.csv" if table is None else table
+    _take_no_more_cores_than(workers)
     steps = analyze_batch_steps(
         sources, output, model, parameters, table=table, workers=workers, cluster=cluster
     )

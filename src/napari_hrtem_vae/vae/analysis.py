@@ -162,7 +162,7 @@ def analyze_steps(
         field = np.empty((frames, *plan.grid.shape, latents), np.float32)
     for tile in plan.tiles:
         place = tile.rows, tile.columns
-        block = np.empty((frames, *tile.shape, latents), np.float32) if field is None else field[:, *place]
+        block = walk.empty_field(tile) if field is None else field[:, *place]
         yield from walk.encode_tile_steps(tile, block)
         if frames < 2:
             continue
@@ -172,6 +172,7 @@ def analyze_steps(
         known.take(block, tile.first_row, tile.first_column)
         labels = {**coords, "y": coords["y"][tile.rows], "x": coords["x"][tile.columns]}
         yield walk.progress(finished=labelled_maps(found, p[place], labels, active, plan.grid))
+    walk.forget_field()
     result = xr.Dataset(coords=coords)
     if frames > 1:
         result = result.merge(

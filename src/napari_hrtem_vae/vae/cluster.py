@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import partial
 
+import dask
 import distributed
 import torch
 
@@ -66,7 +67,8 @@ def connected(cluster: ClusterParameters) -> Iterator[DaskCrew]:
     ClusterError
         The cluster cannot be reached.
     """
-    with contextlib.ExitStack() as opened:
+    # Workers would look at their own stacks a hundred times a second: a tenth of a busy core.
+    with contextlib.ExitStack() as opened, dask.config.set({"distributed.worker.profile.enabled": False}):
         try:
             place = cluster.address
             if cluster.workers:
@@ -168,15 +170,15 @@ class Workbench(distributed.WorkerPlugin):  # type: ignore[misc]
     def teardown(self, worker: distributed.Worker) -> None:
         """The analysis was stopped, or is done."""
         self._stopped = True
+        self._walk = None
 
     def do(self, tile: Tile) -> None:
         """Encode and map a tile, and write its regions."""
         torch.set_num_threads(self._threads)
-        if self._walk is None:
-            self._walk = self.job.open()
+        walk = self._walk = self._walk or self.job.open()
         store = self.job.store
         with store_errors(store, "what is finished is kept: free space and run the same analysis again"):
             steps = tile_into_store_steps(
-                self._walk, tile, store, partial(write_region, store), self.job.parameters
+                walk, tile, store, partial(write_region, store), self.job.parameters
             )
             run(steps, stop=lambda: self._stopped)

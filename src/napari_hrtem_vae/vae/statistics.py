@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import special
@@ -72,7 +72,8 @@ def rank_statistics_steps(series: Float, per_site: int = 1) -> Steps[tuple[Float
             np.ascontiguousarray(series[:, block].T), per_site
         )
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # As many threads as torch has: one in a worker of one thread, whatever the computer has.
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         blocks = [pool.submit(rank, start) for start in range(0, count, several)]
         try:
             for number, block in enumerate(blocks):

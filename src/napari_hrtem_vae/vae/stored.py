@@ -158,7 +158,14 @@ def analyze_into_store_steps(
     crew = None if elsewhere is None else elsewhere.crew
     workers, sharing = (1, 1) if crew is None else (crew.workers, crew.sharing)
     walk = yield from plan_steps(
-        video, model, parameters, one_pass=True, stored=True, workers=workers, sharing=sharing
+        video,
+        model,
+        parameters,
+        one_pass=True,
+        stored=True,
+        elsewhere=crew is not None,
+        workers=workers,
+        sharing=sharing,
     )
     coords = field_coordinates(video, walk.plan.grid, model.card.latents)
     active = active_latents(model.card)
@@ -190,6 +197,7 @@ def analyze_into_store_steps(
                     written.note(tiles.index(done))
                     done = walk.progress(finished=_maps_of(done, written, walk, coords, active))
                 yield done
+        walk.forget_field()
         yield walk.progress("Finishing the store")
         result = xr.Dataset()
         if walk.plan.size.frames > 1:
@@ -215,7 +223,7 @@ def tile_into_store_steps(
 ) -> Steps[None]:
     """Encode a tile, map it, and write what is to be kept; the same wherever it is done."""
     frames = walk.plan.size.frames
-    block = np.empty((frames, *tile.shape, walk.plan.size.latents), np.float32)
+    block = walk.empty_field(tile)
     yield from walk.encode_tile_steps(tile, block)
     give_back_memory()
     if frames > 1:

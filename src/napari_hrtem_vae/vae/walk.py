@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
@@ -161,6 +161,7 @@ class Walk:
     encoder: FrameEncoder
     plan: WalkPlan
     done: int = 0
+    _memory: Float = field(default_factory=lambda: np.empty(0, np.float32))
 
     @property
     def total(self) -> int:
@@ -170,6 +171,22 @@ class Walk:
     def progress(self, message: str = "Encoding", finished: xr.Dataset | None = None) -> Progress:
         """How far the walk has come."""
         return Progress(self.done, self.total, message, finished)
+
+    def empty_field(self, tile: Tile) -> Float:
+        """An array for z of a tile (frames, rows, columns, latent), in the memory of the tile before.
+
+        New memory of this size is cleared by the system as it is first written to, a tenth of the time.
+        """
+        shape = (self.plan.size.frames, *tile.shape, self.plan.size.latents)
+        size = math.prod(shape)
+        if self._memory.size < size:
+            self.forget_field()
+            self._memory = np.empty(size, np.float32)
+        return self._memory[:size].reshape(shape)
+
+    def forget_field(self) -> None:
+        """Let the memory of `empty_field` go."""
+        self._memory = np.empty(0, np.float32)
 
     def count_done(self, tile: Tile) -> None:
         """Count a tile as done that another run or process has written."""
@@ -186,8 +203,8 @@ class Walk:
             prepared = band(frames, plan.statistics.of(slice(start, start + len(frames))))
             return prepared if tile.shape[1] == grid.shape[1] else prepared[..., left:right].contiguous()
 
-        chunks = read_ahead(self.video, plan.size.frames_at_once(*tile.shape), band.rows, prepare)
-        for rows in self.encoder.rows_of_chunks(chunks):
+        together = plan.size.frames_at_once(*tile.shape)
+        for rows in self.encoder.rows_of_chunks(self._chunks(together, band.rows, prepare)):
             if rows is None:
                 yield self.progress("Reading")
                 continue
@@ -198,6 +215,19 @@ class Walk:
         if plan.drift is not None:
             out[:, ~plan.drift.seen[tile.rows, tile.columns]] = np.nan
 
+    def _chunks(
+        self, together: int, rows: slice, prepare: Callable[[int, Float], Tensor]
+    ) -> Iterator[tuple[int, Tensor] | None]:
+        """Some frames at a time, prepared; where the encoder has one thread, in that thread.
+
+        The next are read meanwhile, but a process of one thread works on one core: as many fill a computer.
+        """
+        if self.encoder.threads.count > 1:
+            yield from read_ahead(self.video, together, rows, prepare)
+            return
+        for chunk in read_ahead(self.video, together, rows, as_read):
+            yield None if chunk is None else (chunk[0], prepare(*chunk))
+
 
 def plan_steps(
     video: xr.DataArray,
@@ -206,6 +236,7 @@ def plan_steps(
     one_pass: bool,
     *,
     stored: bool = False,
+    elsewhere: bool = False,
     workers: int = 1,
     sharing: int = 1,
 ) -> Steps[Walk]:
@@ -220,6 +251,8 @@ def plan_steps(
         See `FrameEncoder`.
     stored : bool
         Results go to a store as they come: neither z nor maps of all sites are kept in memory.
+    elsewhere : bool
+        Other processes walk: the video is looked at here, but not loaded.
     workers : int
         Processes that share the tiles.
     sharing : int
@@ -246,7 +279,7 @@ def plan_steps(
     _check_memory(size, budget)
     encoder = make_encoder(model, parameters, one_pass=one_pass)
     unreadable = np.zeros(len(video), bool)
-    look = _Look(size, budget, workers, encoder, model.card, parameters)
+    look = _Look(size, budget, elsewhere, workers, encoder, model.card, parameters)
     try:
         return (yield from look.steps(video, unreadable))
     except VideoFileError:
@@ -272,6 +305,7 @@ class _Look:
 
     size: WalkSize
     budget: int
+    elsewhere: bool
     workers: int
     encoder: FrameEncoder
     card: ModelCard
@@ -286,7 +320,7 @@ class _Look:
             drift = yield from _drift_steps(video, grid, _margin_px(grid, self.card))
             video = _without_drift(video, drift)
         loaded = 4 * video.size
-        if self.workers == 1 and loaded + max(loaded, replace(size, copies=2).need(1, 1)) <= budget:
+        if not self.elsewhere and loaded + max(loaded, replace(size, copies=2).need(1, 1)) <= budget:
             video = yield from _load_steps(video)
             budget -= loaded
         preprocessing, statistics = yield from prepare_steps(video, self.card, self.parameters, grid)

@@ -14,7 +14,8 @@ from ..errors import HrtemVaeError, VideoFileError
 
 Float = NDArray[np.float32]
 Prepared = TypeVar("Prepared")
-CHUNK_BYTES = 1 << 25
+# Twice as much is taken from the system and cleared anew for every chunk.
+CHUNK_BYTES = 1 << 24
 _PATIENCE_S = 0.2
 
 
