@@ -11,6 +11,7 @@ from scipy import ndimage
 from napari_hrtem_vae.video.fringes import fringe_period_px
 from napari_hrtem_vae.video.geometry import SiteGrid, choose_zoom
 from napari_hrtem_vae.video.outliers import bright_share, clip_published, grey_levels, replace_outliers
+from napari_hrtem_vae.video.reading import read_frames, stored_frames
 from napari_hrtem_vae.video.resampling import (
     enlarging_operator,
     input_range,
@@ -163,3 +164,13 @@ def test_fringe_period_of_the_real_pbs_crystals(shared_data) -> None:
 
     still = hv.open_video(shared_data / "pbs_hrtem" / "pbs_nanocrystals_543x542.tif")
     assert fringe_period_px(still) == pytest.approx(2.61, abs=0.04)
+
+
+def test_frames_of_an_array_are_a_view_as_stored_and_a_copy_in_float32() -> None:
+    video = video_of(np.arange(2 * 3 * 4, dtype=np.uint16).reshape(2, 3, 4))
+    stored, read = stored_frames(video, slice(1, 2)), read_frames(video, slice(1, 2), slice(1, 3))
+    assert stored.dtype == np.uint16
+    assert np.shares_memory(stored, video.data)
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, video.values[1:2, 1:3])
+    assert not np.shares_memory(read, video.data)

@@ -159,7 +159,7 @@ def follow(
     Yields the number of each frame with what holds of each grain; None while nothing is ready.
     """
     most = max(1, min(_BATCH, _BATCH_PX // (grid.shape[0] * grid.shape[1])))
-    counts = _even_batches(len(reader.order), most)
+    counts = even_batches(len(reader.order), most)
     waiting: deque[tuple[list[int], Future[list[list[GrainFit | None]]]]] = deque()
     pool = ThreadPoolExecutor(min(parameters.threads, _LAG))
     frames = reader.frames()
@@ -209,7 +209,7 @@ def follow(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _even_batches(frames: int, most: int) -> deque[int]:
+def even_batches(frames: int, most: int) -> deque[int]:
     """How many frames each batch has, as alike as may be: no thread waits for another's longer last one."""
     batches = -(-frames // most)
     return deque(frames // batches + (one < frames % batches) for one in range(batches))
