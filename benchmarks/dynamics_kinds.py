@@ -1,11 +1,12 @@
 """Which kind of change each site shows, and by how much: the latents against components of the windows.
 
     python benchmarks/dynamics_kinds.py [--models pbs-64-fast] [--doses 20 8] [--seeds 901 902]
-                                        [--imaging fast] [--components SCENES]
+                                        [--imaging fast] [--share 1] [--components SCENES]
 
 Scenes as of `dynamics.py`. Balanced accuracy is over no change, growth, shrinkage, rotation, translation and
 contrast; a site of unknown kind counts as wrong. Selective: area under the ROC curve of each kind's
-probability, sites of that kind against all others. With --components the same classifier is calibrated on
+probability, sites of that kind against all others. With --share 0.4 each change is by four tenths of its
+amount: 2°, 2 px, 12 %, an edge by 0.4 periods. With --components the same classifier is calibrated on
 so many scenes for 64 principal components of windows (minutes), and told which sites changed.
 """
 
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--doses", nargs="+", type=float, default=list(DOSES))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--imaging", default="fast", choices=("fast", "multislice"))
+    parser.add_argument("--share", type=float, default=1.0, help="of each change's amount")
     parser.add_argument("--components", type=int, default=0)
     options = parser.parse_args()
     console = Console(width=170)
@@ -88,7 +90,7 @@ def main() -> None:
         found = defaultdict(lambda: defaultdict(list))
         for change in CHANGES:
             for seed in options.seeds:
-                scene = make_scene(change, dose, seed, options.imaging)
+                scene = make_scene(change, dose, seed, options.imaging, options.share)
                 clear = scene.kind >= 0
                 for method, kind, probability, turn in readings(scene, options.models, components):
                     of = found[method]
@@ -106,7 +108,7 @@ def main() -> None:
                 for index in range(1, len(kinds))
             ]
             given = np.isfinite(turn[0])
-            off = turn[0, given] - _TURN_DEG
+            off = turn[0, given] - options.share * _TURN_DEG
             table.add_row(
                 f"{dose:g}",
                 method,

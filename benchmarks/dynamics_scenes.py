@@ -63,8 +63,13 @@ class Scene:
         return self.kind == 0
 
 
-def make_scene(change: str, dose: float, seed: int, imaging: str = "fast", **options: float) -> Scene:
-    """A scene of one kind of change, a still crystal beside it; `options` go to `hv.simulate`."""
+def make_scene(
+    change: str, dose: float, seed: int, imaging: str = "fast", share: float = 1.0, **options: float
+) -> Scene:
+    """A scene of one kind of change, a still crystal beside it; `options` go to `hv.simulate`.
+
+    With a `share` of the change, all of it takes place, by so much less.
+    """
     word, amount = CHANGES[change]
     size = (
         {"frames": 40, "rows": 384, "columns": 768}
@@ -72,7 +77,7 @@ def make_scene(change: str, dose: float, seed: int, imaging: str = "fast", **opt
         else {"frames": 40, "rows": 256, "columns": 512}
     )
     truth = hv.simulate(
-        word, seed=seed, dose=dose, imaging=imaging, amount=amount, **{**size, **NUISANCE, **options}
+        word, seed=seed, dose=dose, imaging=imaging, amount=share * amount, **{**size, **NUISANCE, **options}
     )
     names = tuple(truth["moving"].attrs["names"])
     return Scene(
