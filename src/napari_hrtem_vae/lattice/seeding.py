@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -128,7 +129,8 @@ def find_grains(
     if min(shape) < 8 * period:
         return nothing
     grid = LatticeGrid(shape, float(period))
-    spectra = [grid.spectrum(frame) for frame in frames]
+    with ThreadPoolExecutor(parameters.threads) as pool:
+        spectra = list(pool.map(grid.spectrum, frames))
     if bases is not None:
         starts = [start_from_basis(grid, spectra[0], basis * grid.binning, parameters) for basis in bases]
         return _with_orders(nothing, grid, spectra[0], _fit(grid, spectra[0], starts, parameters), parameters)

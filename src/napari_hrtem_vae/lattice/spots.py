@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise, repeat
@@ -76,17 +77,20 @@ def whitened_spectrum(frames: Float, workers: int = 1) -> Float:
     taper = tukey_taper((rows, columns))
 
     def power_of(frame: Float) -> Float:
-        spectrum = fft.rfft2((frame - frame.mean()) * taper, workers=1)
+        faded = frame - frame.mean()
+        faded *= taper
+        spectrum = fft.rfft2(faded, workers=1, overwrite_x=True)
         return np.asarray(spectrum.real**2 + spectrum.imag**2)
 
-    def whitened(power: Float, rings: _Rings) -> Float:
-        return np.asarray(power / rings.noise(power)[rings.of], np.float32)
+    def whitened(power: Float, noise: Float, rings: _Rings) -> Float:
+        return np.asarray(power / noise[rings.of], np.float32)
 
     with ThreadPoolExecutor(max(1, min(workers, len(frames), _LARGEST_PX // (rows * columns)))) as pool:
         sorting = pool.submit(_Rings.within, rows, columns)
         powers = list(pool.map(power_of, frames))
-        half = np.sum(list(pool.map(whitened, powers, repeat(sorting.result()))), axis=0)
-        half /= np.float32(len(frames))
+        rings = sorting.result()
+        half = np.sum(list(pool.map(whitened, powers, rings.noises(powers), repeat(rings))), axis=0)
+    half /= np.float32(len(frames))
     mirrored = np.roll(half[::-1], 1, axis=0)[:, 1 : (columns + 1) // 2][:, ::-1]
     return np.asarray(fft.fftshift(np.concatenate([half, mirrored], axis=1)), np.float32)
 
@@ -112,25 +116,30 @@ class _Rings:
     @classmethod
     def within(cls, rows: int, columns: int) -> _Rings:
         """The rings of a real frame's spectrum (rows, columns // 2 + 1)."""
-        ky, kx = fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)[None]
         # As 16-bit numbers they are sorted in one go.
-        of = np.minimum(np.sqrt(ky**2 + kx**2) * min(rows, columns), 2**16 - 1).astype(np.uint16)
+        squared = _squared(fft.fftfreq(rows), fft.rfftfreq(columns))
+        of = np.minimum(np.sqrt(squared) * min(rows, columns), 2**16 - 1).astype(np.uint16)
         order = np.argsort(of, axis=None, kind="stable")
         return cls(of, order, np.append(0, np.cumsum(np.bincount(of.ravel()))))
 
-    def noise(self, power: Float) -> Float:
-        """Noise power in each ring of a power spectrum (rows, columns); (ring,)."""
-        ordered = power.ravel()[self.order]
-        medians = np.ones(len(self.edges) - 1, np.float32)
+    def noises(self, powers: Sequence[Float]) -> Float:
+        """Noise power in each ring of power spectra (rows, columns) each; (n, ring)."""
+        ordered = np.stack([power.ravel()[self.order] for power in powers])
+        medians = np.ones((len(powers), len(self.edges) - 1), np.float32)
         for ring, (first, end) in enumerate(pairwise(self.edges)):
             if end > first:
                 middle = (end - first) // 2
-                parted = np.partition(ordered[first:end], middle)
-                below = parted[middle] if (end - first) % 2 else parted[:middle].max()
-                medians[ring] = (parted[middle] + below) / 2
+                parted = np.partition(ordered[:, first:end], middle, axis=1)
+                below = parted[:, middle] if (end - first) % 2 else parted[:, :middle].max(1)
+                medians[:, ring] = (parted[:, middle] + below) / 2
         # A median over a ring of exponential noise is ln 2 of its mean.
-        noise = ndimage.median_filter(medians, 7, mode="nearest") / np.float32(np.log(2))
+        noise = ndimage.median_filter(medians, (1, 7), mode="nearest") / np.float32(np.log(2))
         return np.asarray(np.maximum(noise, 1e-12), np.float32)
+
+
+def _squared(ky: Double, kx: Double) -> Float:
+    """|k|² of places with these frequencies along y and along x (rows, columns)."""
+    return np.asarray(np.float32(ky[:, None] ** 2) + np.float32(kx**2))
 
 
 def find_spots(whitened: Float, frames: int, period_px: float | None = None) -> Spots:
@@ -151,12 +160,12 @@ def find_spots(whitened: Float, frames: int, period_px: float | None = None) -> 
     smooth = ndimage.gaussian_filter(whitened.take(part, 1, mode="wrap"), 1.0, mode=("wrap", "nearest"))
     ky = fft.fftshift(fft.fftfreq(rows))[:, None]
     kx = (part - columns // 2)[None] / columns
-    radius = np.hypot(ky, kx)
+    squared = _squared(ky[:, 0], kx[0])
     # At the edge of the spectrum a spot and its Friedel mate merge: a bin more is left out.
     edge = (np.abs(ky) < 0.5 - 1.5 / rows) & (np.abs(kx) < 0.5 - 1.5 / columns)
-    ring = (radius > _FRINGES / min(rows, columns)) & edge
+    ring = (squared > (_FRINGES / min(rows, columns)) ** 2) & edge
     if period_px is not None:
-        ring &= (radius > _RING[0] / period_px) & (radius < _RING[1] / period_px)
+        ring &= (squared > (_RING[0] / period_px) ** 2) & (squared < (_RING[1] / period_px) ** 2)
     ring &= ((kx > 0) | ((kx == 0) & (ky > 0))) & (part < columns)
     if not ring.any():
         return Spots(np.empty((0, 2)), np.empty(0))

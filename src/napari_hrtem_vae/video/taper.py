@@ -19,4 +19,4 @@ def tukey_taper(shape: tuple[int, int]) -> NDArray[np.float32]:
     # scipy.signal takes a second to import, with all of scipy's statistics: not where nothing is transformed.
     from scipy.signal import windows
 
-    return np.outer(*(windows.tukey(size, _SHARE) for size in shape)).astype(np.float32)
+    return np.outer(*(windows.tukey(size, _SHARE).astype(np.float32) for size in shape))
