@@ -116,9 +116,9 @@ class _Rings:
     @classmethod
     def within(cls, rows: int, columns: int) -> _Rings:
         """The rings of a real frame's spectrum (rows, columns // 2 + 1)."""
+        radius = np.hypot(fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)[None])
         # As 16-bit numbers they are sorted in one go.
-        squared = _squared(fft.fftfreq(rows), fft.rfftfreq(columns))
-        of = np.minimum(np.sqrt(squared) * min(rows, columns), 2**16 - 1).astype(np.uint16)
+        of = np.minimum(radius * min(rows, columns), 2**16 - 1).astype(np.uint16)
         order = np.argsort(of, axis=None, kind="stable")
         return cls(of, order, np.append(0, np.cumsum(np.bincount(of.ravel()))))
 
@@ -135,11 +135,6 @@ class _Rings:
         # A median over a ring of exponential noise is ln 2 of its mean.
         noise = ndimage.median_filter(medians, (1, 7), mode="nearest") / np.float32(np.log(2))
         return np.asarray(np.maximum(noise, 1e-12), np.float32)
-
-
-def _squared(ky: Double, kx: Double) -> Float:
-    """|k|² of places with these frequencies along y and along x (rows, columns)."""
-    return np.asarray(np.float32(ky[:, None] ** 2) + np.float32(kx**2))
 
 
 def find_spots(whitened: Float, frames: int, period_px: float | None = None) -> Spots:
@@ -160,7 +155,7 @@ def find_spots(whitened: Float, frames: int, period_px: float | None = None) -> 
     smooth = ndimage.gaussian_filter(whitened.take(part, 1, mode="wrap"), 1.0, mode=("wrap", "nearest"))
     ky = fft.fftshift(fft.fftfreq(rows))[:, None]
     kx = (part - columns // 2)[None] / columns
-    squared = _squared(ky[:, 0], kx[0])
+    squared = np.asarray(ky**2 + kx**2, np.float32)
     # At the edge of the spectrum a spot and its Friedel mate merge: a bin more is left out.
     edge = (np.abs(ky) < 0.5 - 1.5 / rows) & (np.abs(kx) < 0.5 - 1.5 / columns)
     ring = (squared > (_FRINGES / min(rows, columns)) ** 2) & edge
