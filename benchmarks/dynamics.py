@@ -1,11 +1,11 @@
 """Which map finds what changes, and what it claims where nothing does.
 
     python benchmarks/dynamics.py [--models pbs-64-fast pbs-64] [--changes rotation ...] [--doses 200 ...]
-                                  [--seeds 901 902 903] [--imaging fast] [--without-published]
+                                  [--seeds 901 902 903] [--imaging fast] [--share 1] [--without-published]
 
 Each scene has a crystal that changes and one that does not, 0.3 px drift residual, 5 % flicker, and a film
 of which 30 % is another in the end; 40 frames. Detection: area under the ROC curve of changing sites
-against still ones. "published" is the paper's map summed over latents, of `pbs-64` with each window
+against still ones; with --share 0.2 each change is by a fifth of its amount. "published" is the paper's map summed over latents, of `pbs-64` with each window
 scaled by its own extremes; the components get the same statistics as the latents. False alarms: share of
 sites with p < 0.05 on scenes where nothing moves, and of those that `change` shows. No seed was used to
 choose a constant.
@@ -62,7 +62,7 @@ def detection(options: argparse.Namespace, console: Console) -> None:
     for change in options.changes:
         for dose in options.doses:
             for seed in options.seeds:
-                scene = make_scene(change, dose, seed, options.imaging)
+                scene = make_scene(change, dose, seed, options.imaging, options.share)
                 for method, score in scores(scene, options.models, not options.without_published):
                     area = area_under_curve(score, scene.moving, scene.still)
                     areas[method][change, dose].append(area)
@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--doses", nargs="+", type=float, default=list(DOSES))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--imaging", default="fast", choices=("fast", "multislice"))
+    parser.add_argument("--share", type=float, default=1.0, help="of each change's amount")
     parser.add_argument("--without-published", action="store_true")
     parser.add_argument("--without-still", action="store_true")
     options = parser.parse_args()
