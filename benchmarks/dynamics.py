@@ -5,10 +5,10 @@
 
 Each scene has a crystal that changes and one that does not, 0.3 px drift residual, 5 % flicker, and a film
 of which 30 % is another in the end; 40 frames. Detection: area under the ROC curve of changing sites
-against still ones; with --share 0.2 each change is by a fifth of its amount. "published" is the paper's map summed over latents, of `pbs-64` with each window
-scaled by its own extremes; the components get the same statistics as the latents. False alarms: share of
-sites with p < 0.05 on scenes where nothing moves, and of those that `change` shows. No seed was used to
-choose a constant.
+against still ones; with --share 0.2 each change is by a fifth of its amount. "published" is the paper's map
+summed over latents, of `pbs-64` with each window scaled by its own extremes; the components get the same
+statistics as the latents. False alarms: share of sites with p < 0.05 on scenes where nothing moves, and of
+those that `change` shows. No seed was used to choose a constant.
 """
 
 from __future__ import annotations
