@@ -2,13 +2,14 @@
 
     python benchmarks/scale.py memory [--size 4096] [--frames 640] [--memory 1.5] [--keep float16]
     python benchmarks/scale.py frames [--size 128]
-    python benchmarks/scale.py workers [--size 1024] [--frames 200]
+    python benchmarks/scale.py workers [--size 1024] [--frames 800] [--memory]
     python benchmarks/scale.py kills [--times 10] [--workers 0]
 
 `memory` analyses a video that is made as it is read (4096² × 640 are 21 GB) with `pbs-64-fast` and tells
 the peak of resident memory. `frames` compares the cost of a frame from 50 to 5,000 frames. `workers`
-compares one and two processes of one thread each. `kills` ends a run with SIGKILL at random moments,
-goes on with it, and compares the bytes of its maps with those of a run left in peace.
+compares one and two processes of one thread each, with a quarter of the free memory unless told. `kills`
+ends a run with SIGKILL at random moments, goes on with it, and compares the bytes of its maps with those of
+a run left in peace.
 """
 
 from __future__ import annotations
@@ -222,8 +223,10 @@ def kills(options: argparse.Namespace) -> None:
 def _command(video: Path, store: Path, options: argparse.Namespace, *extra: str) -> subprocess.Popen[bytes]:
     words = [COMMAND, "analyze", video, "-o", store, "--pixel-size", "0.014", "--model", options.model]
     threads = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
+    if options.memory is not None:
+        words += ["--memory", options.memory]
     return subprocess.Popen(
-        [*map(str, words), "--memory", str(options.memory), "--device", "cpu", *extra, "--json"],
+        [*map(str, words), "--device", "cpu", *extra, "--json"],
         stdout=subprocess.DEVNULL,
         env={**os.environ, **threads},
     )
@@ -244,11 +247,11 @@ def _bytes(array: Path) -> dict[str, bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     actions = {"memory": memory, "frames": frames, "workers": workers, "kills": kills, "analyse": analyse}
-    defaults = {"memory": (4096, 640), "frames": (128, 0), "workers": (1024, 200), "kills": (320, 300)}
+    defaults = {"memory": (4096, 640), "frames": (128, 0), "workers": (1024, 800), "kills": (320, 300)}
     parser.add_argument("what", choices=actions, nargs="?", default="memory")
     parser.add_argument("--size", type=int)
     parser.add_argument("--frames", type=int)
-    parser.add_argument("--memory", type=float, default=1.5)
+    parser.add_argument("--memory", type=float)
     parser.add_argument("--keep", choices=("no", "float32", "float16"), default="no")
     parser.add_argument("--model", default="pbs-64-fast")
     parser.add_argument("--repeats", type=int, default=3)
@@ -260,6 +263,8 @@ def main() -> None:
     options = parser.parse_args()
     size, count = defaults.get(options.what, (512, 50))
     options.size, options.frames = options.size or size, options.frames or count
+    if options.memory is None and options.what != "workers":
+        options.memory = 1.5
     actions[options.what](options)
 
 
