@@ -218,11 +218,11 @@ class Walk:
     def _chunks(
         self, together: int, rows: slice, prepare: Callable[[int, Float], Tensor]
     ) -> Iterator[tuple[int, Tensor] | None]:
-        """Some frames at a time, prepared; where the encoder has one thread, in that thread.
+        """Some frames at a time, prepared; where the encoder has one thread of a CPU, in that thread.
 
         The next are read meanwhile, but a process of one thread works on one core: as many fill a computer.
         """
-        if self.encoder.threads.count > 1:
+        if self.encoder.device.type != "cpu" or self.encoder.threads.count > 1:
             yield from read_ahead(self.video, together, rows, prepare)
             return
         for chunk in read_ahead(self.video, together, rows, as_read):
