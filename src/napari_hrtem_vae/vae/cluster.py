@@ -67,7 +67,7 @@ def connected(cluster: ClusterParameters) -> Iterator[DaskCrew]:
     ClusterError
         The cluster cannot be reached.
     """
-    # Workers would look at their own stacks a hundred times a second: a tenth of a busy core.
+    # Workers would look at their own stacks a hundred times a second.
     with contextlib.ExitStack() as opened, dask.config.set({"distributed.worker.profile.enabled": False}):
         try:
             place = cluster.address

@@ -175,7 +175,7 @@ class Walk:
     def empty_field(self, tile: Tile) -> Float:
         """An array for z of a tile (frames, rows, columns, latent), in the memory of the tile before.
 
-        New memory of this size is cleared by the system as it is first written to, a tenth of the time.
+        New memory of this size is cleared by the system as it is first written to.
         """
         shape = (self.plan.size.frames, *tile.shape, self.plan.size.latents)
         size = math.prod(shape)
