@@ -98,6 +98,8 @@ def test_batches_hold_every_frame_and_are_alike(frames: int, most: int) -> None:
     batches = even_batches(frames, most)
     assert sum(batches) == frames
     assert 1 <= min(batches) <= max(batches) <= min(most, min(batches) + 1)
+    # Two threads have as many each.
+    assert len(batches) % 2 == 0 or len(batches) == frames
 
 
 def test_angle_goes_on_across_the_period_of_the_symmetry() -> None:

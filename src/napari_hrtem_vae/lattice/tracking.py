@@ -28,8 +28,8 @@ from .grid import Complex, Float, LatticeGrid
 from .parameters import LatticeParameters
 from .seeding import SEPARATION_DEG, orientations
 
-# Frames are fitted in batches, the more the smaller they are: large arrays keep the processor cores busy.
-_BATCH, _BATCH_PX = 8, 1 << 22
+# Frames are fitted in batches, the more the smaller they are: with large arrays threads wait less.
+_BATCH, _BATCH_PX = 8, 6 << 20
 # A batch starts from what the batch so many before it gave: so many can be fitted at a time, and the result
 # does not depend on how many are.
 _LAG = 3
@@ -96,7 +96,7 @@ class GrainTrack:
         """Whether a fit may come after another: neither its angle nor its area jumps."""
         # What is seen clearly may change fast.
         clear = min(fit.signal, before.signal) / parameters.least_signal
-        turned = abs(float(misfit_deg(before.basis, fit.basis, parameters.symmetry)))
+        turned = abs(float(wrap_deg(fit.angle_deg - before.angle_deg, angle_period_deg(parameters.symmetry))))
         scatter = float(np.hypot(fit.angle_sigma_deg, before.angle_sigma_deg))
         allowed = _JUMP_DEG * clear + _JUMP_SIGMAS * scatter
         slack = _JUMP_SIGMAS * float(np.hypot(fit.cells_sigma, before.cells_sigma))
@@ -212,6 +212,8 @@ def follow(
 def even_batches(frames: int, most: int) -> deque[int]:
     """How many frames each batch has, as alike as may be: no thread waits for another's longer last one."""
     batches = -(-frames // most)
+    # An even number of them, for two threads.
+    batches = min(frames, batches + batches % 2)
     return deque(frames // batches + (one < frames % batches) for one in range(batches))
 
 
