@@ -1,13 +1,15 @@
 """Which kind of change each site shows, and by how much: the latents against components of the windows.
 
     python benchmarks/dynamics_kinds.py [--models pbs-64-fast] [--doses 20 8] [--seeds 901 902]
-                                        [--imaging fast] [--share 1] [--components SCENES]
+                                        [--imaging fast] [--share 1] [--components SCENES] [--apart]
 
 Scenes as of `dynamics.py`. Balanced accuracy is over no change, growth, shrinkage, rotation, translation and
 contrast; a site of unknown kind counts as wrong. Selective: area under the ROC curve of each kind's
 probability, sites of that kind against all others. With --share 0.4 each change is by four tenths of its
-amount: 2°, 2 px, 12 %, an edge by 0.4 periods. With --components the same classifier is calibrated on
-so many scenes for 64 principal components of windows (minutes), and told which sites changed.
+amount: 2°, 2 px, 12 %, an edge by 0.4 periods. Kinds are read from latents and components together; with
+--apart those read from the latents alone are told as well. With --components the same classifier is
+calibrated on so many scenes for 64 principal components of windows alone (minutes), and told which sites
+changed.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
+import xarray as xr
 from dynamics_measures import area_under_curve, components_coder, components_of, levelled
 from dynamics_scenes import Scene, make_scene
 from numpy.typing import NDArray
@@ -25,14 +28,16 @@ from rich.table import Table
 
 import napari_hrtem_vae as hv
 from napari_hrtem_vae.progress import run
+from napari_hrtem_vae.vae.meaning.calibrated import Calibration
 from napari_hrtem_vae.vae.meaning.calibration import (
     CalibrationParameters,
+    Coder,
     known_sites_steps,
     train_reader_steps,
 )
-from napari_hrtem_vae.vae.meaning.reader import Reader, ReaderCard
+from napari_hrtem_vae.vae.meaning.reader import ReaderCard
 from napari_hrtem_vae.vae.meaning.reading import KIND_NAMES, SiteMoments, read_changes_steps
-from napari_hrtem_vae.vae.meaning.site_features import MOTION_FEATURES, Coder, noise_of
+from napari_hrtem_vae.vae.meaning.site_features import MOTION_FEATURES, noise_of
 
 CHANGES = ("rotation", "growth", "shrinkage", "translation", "contrast", "static")
 DOSES = (50.0, 20.0, 8.0)
@@ -42,33 +47,38 @@ _COVERED = 1.96
 
 
 def readings(
-    scene: Scene, models: list[str], components: tuple[Coder, Reader] | None
+    scene: Scene, models: list[str], components: tuple[Coder, Calibration] | None, apart: bool
 ) -> Iterator[tuple[str, NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]]:
     """Kind, probability of kinds, and rotation with its error (2, y, x), by method."""
     significant = None
     for model in models:
-        maps = hv.analyze(scene.video, model, keep_field=False)
+        maps = hv.analyze(scene.video, model, keep_field=apart)
         significant = maps["change"].values > -np.log10(0.05)
-        turn = np.stack([maps["rotation"].values, maps["rotation_error"].values])
-        yield model, maps["kind"].values, maps["kind_probability"].values, turn
+        yield model, *_of(maps)
+        if apart:
+            yield f"{model}, latents alone", *_of(hv.map_dynamics(maps["z"], model=model))
     if components is not None and significant is not None:
-        coder, reader = components
+        coder, calibration = components
         field = components_of(levelled(scene.video), coder)
         known = SiteMoments.empty(field.shape[1:3], field.shape[3], 2)
         known.take(field)
-        maps = run(read_changes_steps(known, noise_of(field), significant, coder, reader, 8))
-        turn = np.stack([maps["rotation"].values, maps["rotation_error"].values])
-        yield "64 components", maps["kind"].values, maps["kind_probability"].values, turn
+        maps = run(read_changes_steps(known, noise_of(field), significant, coder, calibration, 8))
+        yield "64 components", *_of(maps)
 
 
-def calibrated_components(scenes: int) -> tuple[Coder, Reader]:
+def _of(maps: xr.Dataset) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
+    turn = np.stack([maps["rotation"].values, maps["rotation_error"].values])
+    return maps["kind"].values, maps["kind_probability"].values, turn
+
+
+def calibrated_components(scenes: int) -> tuple[Coder, Calibration]:
     """Components of windows of known scenes, and the same classifier as the latents', calibrated on them."""
     coder = components_coder()
-    train = run(known_sites_steps(coder, scenes, 0, both_directions=True))
-    test = run(known_sites_steps(coder, max(scenes // 8, 1), 1_000_003))
+    train = run(known_sites_steps(coder, None, scenes, 0, both_directions=True))
+    test = run(known_sites_steps(coder, None, max(scenes // 8, 1), 1_000_003))
     parameters = CalibrationParameters(scenes=scenes)
     card = ReaderCard("components", "", features=0, measured_from=MOTION_FEATURES)
-    return coder, run(train_reader_steps(train, test, card, parameters))
+    return coder, Calibration(run(train_reader_steps(train, test, card, parameters)))
 
 
 def main() -> None:
@@ -81,6 +91,7 @@ def main() -> None:
     parser.add_argument("--imaging", default="fast", choices=("fast", "multislice"))
     parser.add_argument("--share", type=float, default=1.0, help="of each change's amount")
     parser.add_argument("--components", type=int, default=0)
+    parser.add_argument("--apart", action="store_true")
     options = parser.parse_args()
     console = Console(width=170)
     components = calibrated_components(options.components) if options.components else None
@@ -92,7 +103,9 @@ def main() -> None:
             for seed in options.seeds:
                 scene = make_scene(change, dose, seed, options.imaging, options.share)
                 clear = scene.kind >= 0
-                for method, kind, probability, turn in readings(scene, options.models, components):
+                for method, kind, probability, turn in readings(
+                    scene, options.models, components, options.apart
+                ):
                     of = found[method]
                     of["truth"].append(scene.kind[clear])
                     of["kind"].append(kind[clear])

@@ -90,7 +90,7 @@ def test_tiles_change_nothing(fast_model) -> None:
             tiles.append((progress.finished.sizes["y"], progress.finished.sizes["x"]))
 
     # Not enough for a row of sites, and for a video that is read row by row.
-    parameters = AnalyzeParameters(memory_gb=0.0065, keep_field=False)
+    parameters = AnalyzeParameters(memory_gb=0.0069, keep_field=False)
     tight = run(analyze_steps(video, fast_model, parameters), on_progress=note)
     assert len(tiles) > 6
     assert all(shape[0] == 1 and shape[1] < 5 for shape in tiles)

@@ -161,28 +161,29 @@ def models(
 
 def _calibrate(path: Path, scenes: int | None, quiet: bool) -> dict[str, Any]:
     """Calibrate a model; the calibration is written beside its file."""
+    from ..vae.meaning.calibrated import calibration_path, save_calibration
     from ..vae.meaning.calibration import CalibrationParameters, calibrate_steps
-    from ..vae.meaning.reader import reader_path, save_reader
     from ..vae.model import load_model
 
     parameters = CalibrationParameters() if scenes is None else CalibrationParameters(scenes=scenes)
-    place = reader_path(path)
+    place = calibration_path(path)
     _check_model_place(place)
-    reader = drive(calibrate_steps(load_model(path), parameters), quiet)
-    save_reader(reader, place)
-    return {"file": str(place), "recall": reader.card.record["recall"]}
+    calibration = drive(calibrate_steps(load_model(path), parameters), quiet)
+    save_calibration(calibration, place)
+    best = calibration.both or calibration.latents
+    return {"file": str(place), "recall": best.card.record["recall"]}
 
 
 def _save_response(path: Path, place: Path, quiet: bool) -> Path:
     """Write what each latent answers to: of the calibration where there is one, else found now."""
     from ..io.export import save_table_csv
-    from ..vae.meaning.reader import reader_of
+    from ..vae.meaning.calibrated import calibration_of
     from ..vae.meaning.response import from_record, response_columns, response_steps
     from ..vae.model import load_model
 
     model = load_model(path)
-    reader = reader_of(model)
-    known = None if reader is None else reader.card.record.get("response")
+    calibration = calibration_of(model)
+    known = None if calibration is None else calibration.latents.card.record.get("response")
     table = drive(response_steps(model), quiet) if known is None else from_record(known)
     save_table_csv(place, response_columns(table))
     return place

@@ -31,7 +31,7 @@ from .layout import (
 from .model import Model, load_model
 from .parameters import AnalyzeParameters
 from .stored import Crew, Elsewhere, analyze_into_store_steps, tile_maps_steps
-from .walk import plan_steps, site_grid
+from .walk import components_of, plan_steps, site_grid
 
 
 def encode_steps(
@@ -156,20 +156,21 @@ def analyze_steps(
     active = active_latents(model.card)
     raw = {name: np.full((*plan.grid.shape, latents), np.nan, np.float32) for name in TILE_MAPS}
     p = np.full((*plan.grid.shape, latents), np.nan)
-    known = empty_moments(plan.grid, latents)
+    walk.components = components_of(model, parameters)
+    known = empty_moments(walk)
     field = None
     if plan.size.field_in_memory:
         field = np.empty((frames, *plan.grid.shape, latents), np.float32)
     for tile in plan.tiles:
         place = tile.rows, tile.columns
         block = walk.empty_field(tile) if field is None else field[:, *place]
-        yield from walk.encode_tile_steps(tile, block)
+        components = yield from walk.encode_tile_steps(tile, block)
         if frames < 2:
             continue
         found, p[place] = yield from tile_maps_steps(block, walk.progress)
         for name, values in found.items():
             raw[name][place] = values
-        known.take(block, tile.first_row, tile.first_column)
+        known.take(block, tile.first_row, tile.first_column, components)
         labels = {**coords, "y": coords["y"][tile.rows], "x": coords["x"][tile.columns]}
         yield walk.progress(finished=labelled_maps(found, p[place], labels, active, plan.grid))
     walk.forget_field()

@@ -24,7 +24,7 @@ from .card import ModelCard
 from .evidence import SITE_CHANGES
 from .hotspots import find_hotspots
 from .meaning import labels
-from .meaning.reader import reader_of
+from .meaning.calibrated import calibration_of
 from .meaning.reading import SiteMoments, every_site, read_changes_steps
 from .meaning.site_features import moment_noise
 from .meaning.window_changes import MOMENTS
@@ -36,12 +36,13 @@ from .walk import Walk
 
 Float = NDArray[np.float32]
 DIMS = ("time", "y", "x", "latent")
-MOMENT_DIMS = ("y", "x", "moment", "latent")
+MOMENT_DIMS = ("y", "x", "moment")
 # What each tile has for itself over (y, x, latent): maps, and what those that need all sites are made of.
 RAW_MAPS = ("variance", "spearman", "time_correlated_variance")
 TILE_MAPS = (*RAW_MAPS, *SITE_CHANGES)
 P_VALUES = "p"
-SITE_MOMENTS = "moments"
+# Of the sites that kinds are read at: latents, and components where the calibration has any.
+SITE_MOMENTS, SITE_COMPONENTS = "moments", "components"
 _STORED_CHUNK_BYTES = 1 << 23
 # Of the order in which a store is cut; a store of another layout cannot be gone on with.
 _LAYOUT = 3
@@ -70,9 +71,13 @@ def field_coordinates(video: xr.DataArray, grid: SiteGrid, latents: int) -> dict
     }
 
 
-def empty_moments(grid: SiteGrid, latents: int) -> SiteMoments:
-    """Moments of the sites of a grid that kinds are read at, none known yet."""
-    return SiteMoments.empty(grid.shape, latents, every_site(grid.window, grid.step))
+def empty_moments(walk: Walk) -> SiteMoments:
+    """Moments of the sites that kinds are read at, none known yet."""
+    grid = walk.plan.grid
+    components = 0 if walk.components is None else walk.components.count
+    return SiteMoments.empty(
+        grid.shape, walk.plan.size.latents, every_site(grid.window, grid.step), components
+    )
 
 
 def stored_name(name: str) -> str:
@@ -170,8 +175,8 @@ def kinds_steps(
     """
     significant = maps["change"].values > -np.log10(false_discovery_rate)
     of_moment = moment_noise(np.asarray(noise).mean(-1), frames)
-    reader = reader_of(model) if model.network.decoder is not None else None
-    kinds = yield from read_changes_steps(known, of_moment, significant, model, reader, step)
+    calibration = calibration_of(model) if model.network.decoder is not None else None
+    kinds = yield from read_changes_steps(known, of_moment, significant, model, calibration, step)
     for name in ("edge_shift", "edge_shift_error"):
         kinds[name] = kinds[name] * np.float32(length.per_px)
         kinds[name].attrs["units"] = length.unit
@@ -200,7 +205,7 @@ def kind_notices(model: Model, frames: int) -> list[str]:
         return [f"The video has fewer than {MOMENTS} frames, so that kinds of change are not told."]
     if model.network.decoder is None:
         return [f"{name} has no decoder: no kinds."]
-    if reader_of(model) is None:
+    if calibration_of(model) is None:
         return [
             f"{name} is not calibrated, so that kinds of change are not told; "
             "run 'hrtem-vae models MODEL --calibrate' once."
@@ -262,6 +267,7 @@ def provenance(
         "parameters": result_parameters(parameters),
         "version": version("napari-hrtem-vae"),
         "layout": _LAYOUT,
+        "calibration": None if walk.components is None else walk.components.checksum,
     }
 
 
@@ -281,9 +287,15 @@ def store_template(
         for name in (*TILE_MAPS, P_VALUES):
             dtype = np.dtype(np.float64 if name == P_VALUES else np.float32)
             template[stored_name(name)] = (DIMS[1:], _lazy((*plan.grid.shape, latents), chunks, dtype))
-        shape = (*plan.grid.shape, MOMENTS, latents)
-        moments = _lazy(shape, (tall, wide, MOMENTS, latents), np.dtype(np.float16))
-        template[stored_name(SITE_MOMENTS)] = (MOMENT_DIMS, moments)
+        components = 0 if walk.components is None else walk.components.count
+        for name, last, count in (
+            (SITE_MOMENTS, "latent", latents),
+            (SITE_COMPONENTS, "component", components),
+        ):
+            if count:
+                shape = (*plan.grid.shape, MOMENTS, count)
+                moments = _lazy(shape, (tall, wide, MOMENTS, count), np.dtype(np.float16))
+                template[stored_name(name)] = ((*MOMENT_DIMS, last), moments)
     if parameters.keep_field or frames < 2:
         dtype = np.dtype(parameters.field_type)
         wide = min(wide, STORED_COLUMNS)

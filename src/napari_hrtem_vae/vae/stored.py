@@ -28,6 +28,7 @@ from .layout import (
     MOMENT_DIMS,
     P_VALUES,
     RAW_MAPS,
+    SITE_COMPONENTS,
     SITE_MOMENTS,
     TILE_MAPS,
     active_latents,
@@ -41,13 +42,13 @@ from .layout import (
     store_template,
     stored_name,
 )
-from .meaning.reading import SiteMoments, every_site, usable_moments
+from .meaning.reading import Moments, SiteMoments, every_site, usable_moments
 from .meaning.window_changes import MOMENTS
 from .model import Model, load_model
 from .parameters import AnalyzeParameters
 from .statistics import Double, site_maps_steps
 from .tiles import Tile, in_gigabytes
-from .walk import Walk, WalkPlan, make_encoder, plan_steps
+from .walk import Walk, WalkPlan, components_of, make_encoder, plan_steps
 
 Float = NDArray[np.float32]
 Active = NDArray[np.bool_] | None
@@ -102,7 +103,8 @@ class TileJob:
                 f"A worker finds another video at {self.source.path} (shape {video.shape}); "
                 "give a path that is the same on all computers."
             )
-        return Walk(self.plan.prepared(video), make_encoder(model, self.parameters), self.plan)
+        encoder, components = make_encoder(model, self.parameters), components_of(model, self.parameters)
+        return Walk(self.plan.prepared(video), encoder, self.plan, components)
 
 
 class Crew(Protocol):
@@ -169,6 +171,7 @@ def analyze_into_store_steps(
     )
     coords = field_coordinates(video, walk.plan.grid, model.card.latents)
     active = active_latents(model.card)
+    walk.components = components_of(model, parameters)
     attributes = result_attributes(video, model, parameters, walk)
     template = store_template(walk, coords, parameters, attributes)
     size = f"The result takes up to {template.nbytes / 1e9:.3g} GB of disk"
@@ -204,7 +207,7 @@ def analyze_into_store_steps(
             raw, p = _maps_of_all(written.path)
             give_back_memory()
             grid, frames = walk.plan.grid, walk.plan.size.frames
-            known = _read_moments(written.path, empty_moments(grid, model.card.latents))
+            known = _read_moments(written.path, empty_moments(walk))
             result = yield from final_maps_steps(raw, p, coords, known, frames, model, grid, parameters)
         result.attrs = {
             **attributes,
@@ -224,18 +227,24 @@ def tile_into_store_steps(
     """Encode a tile, map it, and write what is to be kept; the same wherever it is done."""
     frames = walk.plan.size.frames
     block = walk.empty_field(tile)
-    yield from walk.encode_tile_steps(tile, block)
+    components = yield from walk.encode_tile_steps(tile, block)
     give_back_memory()
     if frames > 1:
         raw, p = yield from tile_maps_steps(block, walk.progress)
         arrays = raw | {P_VALUES: p}
-        variables = {stored_name(name): (DIMS[1:], values) for name, values in arrays.items()}
+        variables: dict[str, Any] = {stored_name(name): (DIMS[1:], values) for name, values in arrays.items()}
         # Where sites are not read it stays NaN, which takes no room.
+        rows, columns = tile.every(every_site(walk.plan.grid.window, walk.plan.grid.step))
+        part = np.s_[rows.start :: rows.step, columns.start :: columns.step]
         moments = np.full((*tile.shape, MOMENTS, walk.plan.size.latents), np.nan, np.float16)
-        every = every_site(walk.plan.grid.window, walk.plan.grid.step)
-        part = np.s_[-tile.first_row % every :: every, -tile.first_column % every :: every]
         moments[part] = usable_moments(block[:, *part])
-        write(xr.Dataset({**variables, stored_name(SITE_MOMENTS): (MOMENT_DIMS, moments)}), _region(tile))
+        variables[stored_name(SITE_MOMENTS)] = ((*MOMENT_DIMS, "latent"), moments)
+        if walk.components is not None:
+            spread = np.full((*tile.shape, MOMENTS, walk.components.count), np.nan, np.float16)
+            if components is not None:
+                spread[part] = components
+            variables[stored_name(SITE_COMPONENTS)] = ((*MOMENT_DIMS, "component"), spread)
+        write(xr.Dataset(variables), _region(tile))
     if parameters.keep_field or frames < 2:
         yield from _write_field_steps(
             walk, tile, store, write, block.astype(parameters.field_type, copy=False)
@@ -301,9 +310,14 @@ def _maps_of_all(store: Path) -> tuple[dict[str, Any], Double]:
 
 def _read_moments(store: Path, known: SiteMoments) -> SiteMoments:
     """Moments of the sites that kinds are read at, as they were written."""
+
+    def read(name: str) -> Moments:
+        array = zarr.open_array(store / stored_name(name), mode="r")
+        return np.asarray(array[:: known.every, :: known.every])
+
     try:
-        array = zarr.open_array(store / stored_name(SITE_MOMENTS), mode="r")
-        return replace(known, moments=np.asarray(array[:: known.every, :: known.every]))
+        components = None if known.components is None else read(SITE_COMPONENTS)
+        return replace(known, moments=read(SITE_MOMENTS), components=components)
     except Exception as error:
         raise ResultError(
             f"The moments in {store} are damaged ({error}); delete it and run the analysis again."

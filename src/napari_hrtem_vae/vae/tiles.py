@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..errors import ParameterError
 from ..video.geometry import SiteGrid
 from ..video.reading import CHUNK_BYTES
+from .meaning.window_changes import MOMENTS
 
 # Several bands let a map fill in while the rest is computed.
 _MOST_BANDS = 6
@@ -46,6 +47,14 @@ class Tile:
     def shape(self) -> tuple[int, int]:
         """Sites along y and x."""
         return self.last_row - self.first_row, self.last_column - self.first_column
+
+    def every(self, distance: int) -> tuple[range, range]:
+        """Rows and columns of every so many sites of the grid, counted from the tile's first."""
+        rows, columns = (
+            range(-first % distance, count, distance)
+            for first, count in zip((self.first_row, self.first_column), self.shape, strict=True)
+        )
+        return rows, columns
 
     @property
     def edges(self) -> tuple[int, int, int, int]:
@@ -95,6 +104,8 @@ class WalkSize:
         held = self.tile_bytes(*self.grid.shape) if self.field_in_memory else 0
         # As much again: what networks and maps are made with, and what the C library keeps for each thread.
         walking = 2 * copies * self.tile_bytes(rows, columns) + _COPIES_OF_A_CHUNK * chunk
+        # Mean frames of some moments, and their sums.
+        walking += 2 * MOMENTS * band
         if self.maps_in_memory:
             walking += 5 * maps
         whole_frame = _COPIES_OF_A_FRAME * 4 * math.prod(self.grid.frame)

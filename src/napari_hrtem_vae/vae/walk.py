@@ -21,6 +21,11 @@ from ..video.shift import apply_shifts, common_area, shift_array
 from ..video.unreadable import blank_frames, find_unreadable_steps
 from .card import ModelCard
 from .encoding import FrameEncoder, choose_device
+from .meaning.calibrated import calibration_of
+from .meaning.components import Components
+from .meaning.moment_frames import MomentFrames, SiteComponents
+from .meaning.reading import every_site
+from .meaning.window_changes import MOMENTS
 from .model import Model
 from .parameters import AnalyzeParameters
 from .preprocessing import FrameStatistics, Preprocessing, prepare_steps
@@ -160,6 +165,7 @@ class Walk:
     video: xr.DataArray
     encoder: FrameEncoder
     plan: WalkPlan
+    components: Components | None = None
     done: int = 0
     _memory: Float = field(default_factory=lambda: np.empty(0, np.float32))
 
@@ -192,8 +198,12 @@ class Walk:
         """Count a tile as done that another run or process has written."""
         self.done += self.plan.size.frames * math.prod(tile.shape)
 
-    def encode_tile_steps(self, tile: Tile, out: Float) -> Iterator[Progress]:
-        """Encode a tile of all frames into `out` (frames, rows, columns, latent); left-out frames are NaN."""
+    def encode_tile_steps(self, tile: Tile, out: Float) -> Steps[SiteComponents | None]:
+        """Encode a tile of all frames into `out` (frames, rows, columns, latent); left-out frames are NaN.
+
+        Returns the components (rows, columns, 6, component) of the sites that kinds are read at, where the
+        walk has any to look for.
+        """
         plan, grid = self.plan, self.plan.grid
         band = plan.preprocessing.band(tile.first_row, tile.last_row, self.encoder.device)
         left = tile.first_column * grid.step
@@ -201,8 +211,14 @@ class Walk:
 
         def prepare(start: int, frames: Float) -> Tensor:
             prepared = band(frames, plan.statistics.of(slice(start, start + len(frames))))
-            return prepared if tile.shape[1] == grid.shape[1] else prepared[..., left:right].contiguous()
+            if tile.shape[1] < grid.shape[1]:
+                prepared = prepared[..., left:right].contiguous()
+            if moments is not None:
+                moments.take(start, prepared)
+            return prepared
 
+        usable = plan.statistics.usable
+        moments = MomentFrames(usable) if self.components and usable.sum() >= MOMENTS else None
         together = plan.size.frames_at_once(*tile.shape)
         for rows in self.encoder.rows_of_chunks(self._chunks(together, band.rows, prepare)):
             if rows is None:
@@ -214,6 +230,10 @@ class Walk:
         out[plan.left_out] = np.nan
         if plan.drift is not None:
             out[:, ~plan.drift.seen[tile.rows, tile.columns]] = np.nan
+        if self.components is None or moments is None:
+            return None
+        read = tile.every(every_site(grid.window, grid.step))
+        return moments.components(self.components, *read, grid.step)
 
     def _chunks(
         self, together: int, rows: slice, prepare: Callable[[int, Float], Tensor]
@@ -343,6 +363,13 @@ def make_encoder(model: Model, parameters: AnalyzeParameters, *, one_pass: bool 
         scale_windows=scaling == "window",
         one_pass=one_pass,
     )
+
+
+def components_of(model: Model, parameters: AnalyzeParameters) -> Components | None:
+    """Components that kinds of change are read from beside latents; they are of frames scaled as a whole."""
+    scaling = model.card.scaling if parameters.scaling == "model" else parameters.scaling
+    calibration = None if scaling == "window" else calibration_of(model)
+    return None if calibration is None else calibration.components
 
 
 def _margin_px(grid: SiteGrid, card: ModelCard) -> int:

@@ -12,6 +12,7 @@ from napari_hrtem_vae.errors import ParameterError
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.card import shipped_models
 from napari_hrtem_vae.vae.meaning import labels
+from napari_hrtem_vae.vae.meaning.calibrated import calibration_of
 from napari_hrtem_vae.vae.meaning.calibration import (
     CalibrationParameters,
     _falls_short,
@@ -20,7 +21,7 @@ from napari_hrtem_vae.vae.meaning.calibration import (
     train_reader_steps,
 )
 from napari_hrtem_vae.vae.meaning.known_changes import KINDS
-from napari_hrtem_vae.vae.meaning.reader import ReaderCard, reader_of
+from napari_hrtem_vae.vae.meaning.reader import ReaderCard
 from napari_hrtem_vae.vae.meaning.site_features import MOTION_FEATURES, REACHES
 from napari_hrtem_vae.vae.meaning.window_changes import MOMENTS, change_features
 from napari_hrtem_vae.vae.model import Model
@@ -45,8 +46,8 @@ class Blocks:
 @pytest.fixture(scope="module")
 def known():
     coder = Blocks()
-    both = run(known_sites_steps(coder, 20, 0, both_directions=True))
-    return both, run(known_sites_steps(coder, 6, 1))
+    both = run(known_sites_steps(coder, None, 20, 0, both_directions=True))
+    return both, run(known_sites_steps(coder, None, 6, 1))
 
 
 def test_backwards_growth_is_shrinkage(known):
@@ -89,11 +90,12 @@ def test_a_reader_of_known_sites_does_better_than_chance(known):
 @pytest.mark.parametrize("name", list(shipped_models()))
 def test_shipped_models_are_calibrated(name):
     model = hv.load_model(name)
-    reader = reader_of(model)
-    assert reader is not None
-    assert reader.card.model == name
+    calibration = calibration_of(model)
+    assert calibration is not None
     assert len(labels(model)) == model.card.latents
-    assert min(reader.card.record["recall"].values()) > 0.3
+    for reader in (calibration.latents, calibration.both):
+        assert reader.card.model == name
+        assert min(reader.card.record["recall"].values()) > 0.3
 
 
 def test_a_model_without_a_period_cannot_be_calibrated():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import napari_hrtem_vae as hv
 from napari_hrtem_vae.progress import run
-from napari_hrtem_vae.vae.meaning.reader import reader_of
+from napari_hrtem_vae.vae.meaning.calibrated import calibration_of
 from napari_hrtem_vae.vae.meaning.reading import (
     KIND_NAMES,
     UNKNOWN,
@@ -27,7 +27,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def calibrated(model):
-    return reader_of(model)
+    return calibration_of(model)
 
 
 def known_sites(rows=6, columns=8, latents=64, seed=0):

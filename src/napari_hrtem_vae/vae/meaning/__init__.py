@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..model import Model
-from .reader import reader_of
+from .calibrated import calibration_of
 from .response import from_record
 
 
@@ -15,8 +15,8 @@ def labels(model: Model) -> tuple[str, ...] | None:
     tuple of str
         "translation", "rotation", "edge", "contrast", "period", "mixed" or "inactive", by latent.
     """
-    reader = reader_of(model)
-    if reader is None or "response" not in reader.card.record:
+    calibration = calibration_of(model)
+    if calibration is None or "response" not in calibration.latents.card.record:
         return None
-    found = from_record(reader.card.record["response"])["label"].values
+    found = from_record(calibration.latents.card.record["response"])["label"].values
     return tuple(found.tolist()) if len(found) == model.card.latents else None

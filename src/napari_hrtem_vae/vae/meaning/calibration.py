@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,19 +14,19 @@ from torch import nn
 from ...errors import ParameterError
 from ...progress import Progress, Steps, relabel, run
 from ...video.scaling import scale_windows
+from ..card import ModelCard
 from ..model import Model
-from .known_changes import KINDS, MEASURES, known_scene
+from .calibrated import Calibration
+from .components import Components, fit_components_steps
+from .known_changes import KINDS, MEASURES, scene_for_model
+from .moment_frames import MomentFrames
 from .reader import KINDS_OF_MEASURE, LARGEST_ERRORS, UNITS, Float, Reader, ReaderCard, Reading
 from .response import recorded, response_steps
-from .site_features import MOTION_FEATURES, SPACING, Coder, features_of_steps, moments_of, noise_of
+from .site_features import MOTION_FEATURES, SPACING, Drawer, features_of_steps, joined, moments_of, noise_of
 
 Labels = NDArray[np.int64]
-_FRAMES = 24
-_SIDE_WINDOWS = 3.0
 # What share of a window has to change for its site to count as changed.
 _LEAST_SHARE = np.array([1, 0.15, 0.15, 0.5, 0.5, 0.5])
-_DOSES = (4.0, 300.0)
-_PERIODS = (0.93, 1.08)
 _BATCH, _RATE, _DECAY = 256, 3e-3, 2e-2
 _MEASURE_WEIGHT = 0.3
 _JITTER = 0.2
@@ -33,6 +34,17 @@ _JITTER = 0.2
 _REVERSED = np.array([0, 2, 1, 3, 4, 5, -1])
 _VALIDATION = 8
 _MOST_STRETCH = 1.5
+
+
+class Coder(Drawer, Protocol):
+    """What turns windows into latents and back: a model, or what it is compared with."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Window, scaling and period."""
+
+    def encode(self, windows: Float) -> tuple[Float, Float]:
+        """Windows (n, window, window) to mean and log variance (n, latent)."""
 
 
 @dataclass(frozen=True)
@@ -65,26 +77,35 @@ class KnownSites:
     Parameters
     ----------
     features : ndarray (n, features)
+        Of latents.
     kind : ndarray (n,), int
         Index into `KINDS`; −1 where too little of the window changes to say.
     measure : ndarray (n, measure)
     sites : tuple of int
         Of one scene, along y and x; n is a multiple of their product.
+    components : ndarray (n, features), optional
+        Features of components.
     """
 
     features: Float
     kind: Labels
     measure: Float
     sites: tuple[int, int]
+    components: Float | None = None
+
+    def with_components(self) -> KnownSites:
+        """The same sites, with the features of both."""
+        assert self.components is not None
+        return replace(self, features=joined(self.features, self.components))
 
 
-def calibrate(model: Model, parameters: CalibrationParameters | None = None) -> Reader:
-    """Train the reader of a model's latents; see `calibrate_steps`."""
+def calibrate(model: Model, parameters: CalibrationParameters | None = None) -> Calibration:
+    """Train the readers of a model; see `calibrate_steps`."""
     return run(calibrate_steps(model, parameters or CalibrationParameters()))
 
 
-def calibrate_steps(model: Model, parameters: CalibrationParameters) -> Steps[Reader]:
-    """Simulate scenes, encode them, draw what the latents say of them, and train a reader on that.
+def calibrate_steps(model: Model, parameters: CalibrationParameters) -> Steps[Calibration]:
+    """Simulate scenes, encode them, draw what latents and components say of them, and train readers on that.
 
     What every latent answers to is found as well, and kept in the record.
 
@@ -97,19 +118,25 @@ def calibrate_steps(model: Model, parameters: CalibrationParameters) -> Steps[Re
     """
     _ = model.encoder, model.decoder
     card = ReaderCard(model.card.name, model.checksum, features=0, measured_from=MOTION_FEATURES)
+    # Components are of frames scaled as a whole.
+    components = None if model.card.scaling == "window" else (yield from fit_components_steps(model.card))
     held_out = parameters.scenes // _VALIDATION
     train = yield from known_sites_steps(
-        model, parameters.scenes - held_out, parameters.seed, both_directions=True
+        model, components, parameters.scenes - held_out, parameters.seed, both_directions=True
     )
-    test = yield from known_sites_steps(model, held_out, parameters.seed + 1_000_003)
-    reader = yield from train_reader_steps(train, test, card, parameters)
+    test = yield from known_sites_steps(model, components, held_out, parameters.seed + 1_000_003)
+    latents = yield from train_reader_steps(train, test, card, parameters)
     answer = yield from response_steps(model, seed=parameters.seed)
-    reader.card = replace(reader.card, record=reader.card.record | {"response": recorded(answer)})
-    return reader
+    latents.card = replace(latents.card, record=latents.card.record | {"response": recorded(answer)})
+    if components is None:
+        return Calibration(latents)
+    card = replace(card, measured_from=2 * MOTION_FEATURES)
+    both = yield from train_reader_steps(train.with_components(), test.with_components(), card, parameters)
+    return Calibration(latents, both, components)
 
 
 def known_sites_steps(
-    coder: Coder, scenes: int, seed: int, *, both_directions: bool = False
+    coder: Coder, components: Components | None, scenes: int, seed: int, *, both_directions: bool = False
 ) -> Steps[KnownSites]:
     """Features and truth of the sites of `scenes` scenes; with `both_directions` of time each.
 
@@ -119,38 +146,34 @@ def known_sites_steps(
         The card tells no fringe period, or one that scenes cannot have.
     """
     card = coder.card
-    if card.period_px is None or not 2 <= card.period_px <= card.window / 2:
-        raise ParameterError(
-            f"{card.name} tells no fringe period between 2 px and half of its window, "
-            "so there is nothing to calibrate with."
-        )
-    features: list[Float] = []
+    latents: list[Float] = []
+    beside: list[Float] = []
     kinds: list[Labels] = []
     measures: list[Float] = []
     step = round(SPACING * card.window)
     for number in range(scenes):
         yield Progress(number, scenes, "Simulating known changes")
         rng = np.random.default_rng((seed, number))
-        scene = known_scene(
-            rng,
-            side=round(_SIDE_WINDOWS * card.window),
-            frames=_FRAMES,
-            period_px=card.period_px * rng.uniform(*_PERIODS),
-            dose_e_per_px=_DOSES,
-            smoothing_px=card.smoothing_px,
-        )
+        scene = scene_for_model(rng, card)
         field = _encoded(coder, scene.frames, step)
         kind, measure = _truth_of_sites(scene.kind, scene.measures, card.window, step)
         progress = Progress(number, scenes, "Simulating known changes")
         moments, noise = moments_of(field), np.log(noise_of(field) + 1e-12)
         everywhere = np.ones(noise.shape, bool)
-        reading = features_of_steps(
-            moments, noise, everywhere, everywhere, coder, step, backwards=both_directions
-        )
-        features += yield from relabel(reading, partial(replace, progress))
+        known = noise, everywhere, everywhere
+        reading = features_of_steps(moments, *known, coder, step, backwards=both_directions)
+        latents += yield from relabel(reading, partial(replace, progress))
+        if components is not None:
+            rows, columns = (range(count) for count in noise.shape)
+            frames = MomentFrames(np.ones(len(scene.frames), bool))
+            frames.take(0, torch.from_numpy(scene.frames))
+            found = frames.components(components, rows, columns, step)
+            reading = features_of_steps(found, *known, components, step, backwards=both_directions)
+            beside += yield from relabel(reading, partial(replace, progress))
         kinds += [kind, _REVERSED[kind]] if both_directions else [kind]
         measures += [measure, _reversed(measure)] if both_directions else [measure]
-    return KnownSites(np.concatenate(features), np.concatenate(kinds), np.concatenate(measures), noise.shape)
+    truth = np.concatenate(kinds), np.concatenate(measures), noise.shape
+    return KnownSites(np.concatenate(latents), *truth, np.concatenate(beside) if beside else None)
 
 
 def _encoded(coder: Coder, frames: Float, step: int) -> Float:

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from ...errors import ParameterError
 from ...simulate.material import columns, film
 from ...video.scaling import grey_range, scale_to_range, smooth
+from ..card import ModelCard
 from .imaged_columns import PlainMicroscope, channelled
 
 Float = NDArray[np.float32]
@@ -29,6 +31,8 @@ _SHARES, _SHARES_IMAGED = (0.2, 0.19, 0.25, 0.15, 0.13, 0.08), (0.14, 0.16, 0.22
 _IMAGED = 0.5
 _PHASES, _FILM_PHASES = (0.4, 10.0), (0.02, 0.15)
 _MARGIN_PX = 32
+# Of scenes for a model: side in windows, frames, dose in e/px, and periods in those of the model.
+_SIDE_WINDOWS, _FRAMES, _DOSES, _PERIODS = 3.0, 24, (4.0, 300.0), (0.93, 1.08)
 _LEAST_CONTRAST = 1e-3
 
 
@@ -104,6 +108,29 @@ class _Grain:
             self.phase,
             self.sharpness,
         )
+
+
+def scene_for_model(rng: np.random.Generator, card: ModelCard) -> KnownScene:
+    """A scene of windows and fringes as a model has them; see `known_scene`.
+
+    Raises
+    ------
+    ParameterError
+        The card tells no fringe period, or one that scenes cannot have.
+    """
+    if card.period_px is None or not 2 <= card.period_px <= card.window / 2:
+        raise ParameterError(
+            f"{card.name} tells no fringe period between 2 px and half of its window, "
+            "so there is nothing to calibrate with."
+        )
+    return known_scene(
+        rng,
+        side=round(_SIDE_WINDOWS * card.window),
+        frames=_FRAMES,
+        period_px=card.period_px * rng.uniform(*_PERIODS),
+        dose_e_per_px=_DOSES,
+        smoothing_px=card.smoothing_px,
+    )
 
 
 def known_scene(

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from scipy import ndimage
 from torch import Tensor, nn
 
 from ...errors import ModelFileError
-from ..card import shipped_models
-from ..model import Model
 from .known_changes import KINDS, MEASURES
 
 Float = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-FORMAT = "1"
-SUFFIX = ".calibration"
-_LARGEST_FILE = 10 * 2**20
-_MOST_FEATURES = 4096
 # Measures are of order 1 in these units: degrees, px, per cent.
 UNITS = np.array([5.0, 30.0, 40.0], np.float32)
 # Which kinds each measure is of, as indices of `KINDS`.
@@ -215,81 +204,3 @@ def _averaged(values: Float, where: Bools, reach: float) -> Float:
     return np.asarray(
         ndimage.gaussian_filter(placed, sigma, mode="constant", truncate=2.5)[where], np.float32
     )
-
-
-def save_reader(reader: Reader, path: str | Path) -> Path:
-    """Write a reader beside its model: aside and renamed, so that a crash leaves the old or the new.
-
-    Raises
-    ------
-    ModelFileError
-        The file cannot be written.
-    """
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.part")
-    tensors = {name: tensor.contiguous() for name, tensor in reader.state_dict().items()}
-    tensors = {name: t.half() if "layers" in name else t for name, t in tensors.items()}
-    try:
-        save_file(tensors, aside, {"hrtem_vae_reader": json.dumps(asdict(reader.card)), "format": FORMAT})
-        os.replace(aside, path)
-    except (OSError, safetensors.SafetensorError) as error:
-        aside.unlink(missing_ok=True)
-        raise ModelFileError(
-            f"The calibration cannot be written to {path} ({error}); choose another folder."
-        ) from error
-    return path
-
-
-def load_reader(path: str | Path) -> Reader:
-    """Read what `save_reader` wrote; nothing is unpickled, and sizes are compared before memory is taken.
-
-    Raises
-    ------
-    ModelFileError
-        The file is missing, damaged or not one of ours.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ValueError("larger than a calibration is")
-        with safetensors.safe_open(path, "pt") as file:
-            entries = json.loads((file.metadata() or {})["hrtem_vae_reader"])
-            card = ReaderCard(**entries)
-            if not (0 < card.features <= _MOST_FEATURES and 0 < card.width <= _MOST_FEATURES):
-                raise ValueError("sizes out of range")
-            if not 0 <= card.measured_from <= card.features:
-                raise ValueError("measures of more features than it reads")
-            with torch.device("meta"):
-                wanted = {name: tensor.shape for name, tensor in Reader(card).state_dict().items()}
-            found = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            if found != wanted:
-                raise ValueError("another architecture than its card says")
-            tensors = {name: file.get_tensor(name).float() for name in wanted}
-    except FileNotFoundError as error:
-        raise ModelFileError(f"There is no calibration {path}; check the path.") from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        raise ModelFileError(
-            f"{path.name} is damaged or no calibration ({error}); calibrate again."
-        ) from error
-    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise ModelFileError(f"{path.name} holds weights that are no numbers; calibrate again.")
-    reader = Reader(card)
-    reader.load_state_dict(tensors)
-    return reader.eval()
-
-
-def reader_path(model_path: str | Path) -> Path:
-    """Where the calibration of a model file lies: beside it."""
-    return Path(model_path).with_suffix(SUFFIX)
-
-
-def reader_of(model: Model) -> Reader | None:
-    """The calibration of a model: beside its file, or the package's; None where there is none for it."""
-    places = [] if model.path is None else [reader_path(model.path)]
-    places += [reader_path(path) for path in shipped_models().values()]
-    for place in places:
-        if place.is_file():
-            reader = load_reader(place)
-            if reader.card.model_checksum == model.checksum:
-                return reader
-    return None

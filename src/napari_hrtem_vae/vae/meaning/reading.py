@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ...progress import Steps
+from .calibrated import Calibration
 from .known_changes import KINDS
-from .reader import LARGEST_ERRORS, Float, Reader
-from .site_features import SPACING, Bools, Coder, features_of_steps, moments_of
+from .reader import LARGEST_ERRORS, Float
+from .site_features import SPACING, Bools, Drawer, features_of_steps, joined, moments_of
 from .window_changes import MOMENTS
 
 KIND_NAMES = ("no change", *KINDS[1:], "unknown")
 UNKNOWN = KIND_NAMES.index("unknown")
+Moments = NDArray[np.float16]
 _SURE = 0.5
 _LEAST_NOISE = 1e-12
 # Measure by measure: name, kinds it is of, unit.
@@ -29,34 +31,49 @@ _READ_OUTS = (
 
 @dataclass(frozen=True)
 class SiteMoments:
-    """Latents of some sites at six moments of a video.
+    """Latents of some sites at six moments of a video, and components of their windows.
 
     Parameters
     ----------
     moments : ndarray (y, x, 6, latent), float16
         Of every `every`-th site along y and x from the first; NaN where they are not known.
     every : int
+    components : ndarray (y, x, 6, component), float16, optional
     """
 
-    moments: NDArray[np.float16]
+    moments: Moments
     every: int
+    components: Moments | None = None
 
     @classmethod
-    def empty(cls, sites: tuple[int, ...], latents: int, every: int) -> SiteMoments:
+    def empty(cls, sites: tuple[int, ...], latents: int, every: int, components: int = 0) -> SiteMoments:
         """Of so many sites along y and x, none known yet."""
-        shape = (*(-(-count // every) for count in sites), MOMENTS, latents)
-        return cls(np.full(shape, np.nan, np.float16), every)
+        shape = (*(-(-count // every) for count in sites), MOMENTS)
+        latent, component = (np.full((*shape, count), np.nan, np.float16) for count in (latents, components))
+        return cls(latent, every, component if components else None)
 
-    def take(self, field: Float, first_row: int = 0, first_column: int = 0) -> None:
-        """Take up the field (frames, y, x, latent) of a tile whose first site is this one."""
+    def take(
+        self,
+        field: Float,
+        first_row: int = 0,
+        first_column: int = 0,
+        components: Moments | None = None,
+    ) -> None:
+        """Take up the field (frames, y, x, latent) of a tile whose first site is this one.
+
+        `components` are of those of the tile's sites that are read, as a walk finds them.
+        """
         firsts = (first_row, first_column)
         rows, columns = (slice(-first % self.every, None, self.every) for first in firsts)
         part = field[:, rows, columns]
         top, left = (-(-first // self.every) for first in firsts)
-        self.moments[top : top + part.shape[1], left : left + part.shape[2]] = usable_moments(part)
+        place = np.s_[top : top + part.shape[1], left : left + part.shape[2]]
+        self.moments[place] = usable_moments(part)
+        if self.components is not None and components is not None:
+            self.components[place] = components
 
 
-def usable_moments(field: Float) -> NDArray[np.float16]:
+def usable_moments(field: Float) -> Moments:
     """Moments (y, x, 6, latent) of a field (frames, y, x, latent), whose unusable frames are left out.
 
     NaN where a site is not known throughout the others, or where fewer than six frames can be used.
@@ -78,8 +95,8 @@ def read_changes_steps(
     known: SiteMoments,
     noise: Float,
     significant: Bools,
-    coder: Coder,
-    reader: Reader | None,
+    model: Drawer,
+    calibration: Calibration | None,
     step: int,
 ) -> Steps[xr.Dataset]:
     """Read what happens where a change is significant.
@@ -91,10 +108,11 @@ def read_changes_steps(
         Of all sites: mean variance of the latents from frame to frame, that of a moment.
     significant : ndarray (y, x), bool
         Of all sites.
-    coder : Coder
-        The model, to draw windows.
-    reader : Reader or None
-        Its calibration; without one every change is of unknown kind.
+    model : Drawer
+        To draw windows.
+    calibration : Calibration or None
+        Of the model; without one every change is of unknown kind. Where components are known, and it has
+        components, both are read.
     step : int
         Distance of neighbouring sites in px of the model.
 
@@ -117,9 +135,15 @@ def read_changes_steps(
     noise = np.log(noise[:: known.every, :: known.every] + _LEAST_NOISE).astype(np.float32)
     told = np.isfinite(noise) & np.isfinite(known.moments[:, :, 0, 0])
     wanted = told & _near(significant, known.every)
-    if reader is not None and wanted.any():
+    if calibration is not None and wanted.any():
+        sites = noise, told, wanted
         spacing = known.every * step
-        (features,) = yield from features_of_steps(known.moments, noise, told, wanted, coder, spacing)
+        (features,) = yield from features_of_steps(known.moments, *sites, model, spacing)
+        reader = calibration.latents
+        if calibration.both is not None and known.components is not None:
+            assert calibration.components is not None
+            beside = features_of_steps(known.components, *sites, calibration.components, spacing)
+            features, reader = joined(features, *(yield from beside)), calibration.both
         reading = reader.read(features, wanted)
         values = np.concatenate([reading.probability, reading.measure, reading.error], 1)
         spread = _spread(values, wanted, known.every, shape)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ...progress import Progress, Steps
-from ..card import ModelCard
 from ..threads import Threads
 from .pattern_changes import pattern_features
 from .surroundings import surroundings
@@ -33,15 +32,8 @@ _PATTERN_FEATURES, _TOLD_AROUND = 5, 8
 MOTION_FEATURES = 185
 
 
-class Coder(Protocol):
-    """What turns windows into latents and back: a model, or what it is compared with."""
-
-    @property
-    def card(self) -> ModelCard:
-        """Window, scaling and period."""
-
-    def encode(self, windows: Float) -> tuple[Float, Float]:
-        """Windows (n, window, window) to mean and log variance (n, latent)."""
+class Drawer(Protocol):
+    """What draws windows from what it has made of them: a model, or components."""
 
     def decode(self, z: Float) -> Float:
         """Latents (n, latent) to windows."""
@@ -52,8 +44,13 @@ def moments_of(field: Float) -> Float:
 
     Six frames or more are needed.
     """
-    edges = np.linspace(0, len(field), MOMENTS + 1).round().astype(int)
+    edges = stretch_edges(len(field))
     return np.stack([field[a:b].mean(0) for a, b in pairwise(edges)], -2).astype(np.float32)
+
+
+def stretch_edges(frames: int) -> NDArray[np.int64]:
+    """First frames of the six stretches of time, and the number of frames; (7,)."""
+    return np.linspace(0, frames, MOMENTS + 1).round().astype(np.int64)
 
 
 def noise_of(field: Float) -> Float:
@@ -75,7 +72,7 @@ def features_of_steps(
     noise: Float,
     told: Bools,
     wanted: Bools,
-    coder: Coder,
+    drawer: Drawer,
     spacing_px: float,
     *,
     backwards: bool = False,
@@ -92,7 +89,7 @@ def features_of_steps(
         Sites whose moments are known.
     wanted : ndarray (y, x), bool
         Some of them.
-    coder : Coder
+    drawer : Drawer
     spacing_px : float
     backwards : bool, optional
         Also of the same moments in reversed order: drawing them is what takes time.
@@ -104,7 +101,7 @@ def features_of_steps(
     """
     near = told & ndimage.binary_dilation(wanted, np.ones(2 * [2 * max(REACHES) + 1], bool))
     index = np.flatnonzero(near)
-    latents, size = moments.shape[-1], coder.card.window
+    latents = moments.shape[-1]
     flat, flat_noise = moments.reshape(-1, MOMENTS, latents), noise.reshape(-1)
     orders = (1, -1) if backwards else (1,)
     alike = np.zeros((len(orders), wanted.size, _TOLD_AROUND), np.float32)
@@ -114,7 +111,8 @@ def features_of_steps(
     def read(some: NDArray[np.intp]) -> list[Float]:
         """Draw windows of sites and look at them in each order; parts write to places of their own."""
         z = flat[some].reshape(-1, latents).astype(np.float32, copy=False)
-        windows = coder.decode(z).reshape(-1, MOMENTS, size, size)
+        drawn = drawer.decode(z)
+        windows = drawn.reshape(-1, MOMENTS, *drawn.shape[1:])
         found = []
         for number, order in enumerate(orders):
             features, moved = change_features(windows[:, ::order], flat_noise[some])
@@ -143,6 +141,13 @@ def features_of_steps(
         own_pattern = patterns[wanted][:, :_PATTERN_FEATURES]
         results.append(np.concatenate([features, among[wanted], own_pattern, around[wanted]], 1))
     return results
+
+
+def joined(latents: Float, components: Float) -> Float:
+    """Features (n, features) of latents and of components together: those of motion first, of both."""
+    parts = [each[:, :MOTION_FEATURES] for each in (latents, components)]
+    parts += [each[:, MOTION_FEATURES:] for each in (latents, components)]
+    return np.concatenate(parts, 1)
 
 
 def _told_by(moved: WindowMotion) -> Float:

@@ -1,0 +1,158 @@
+"""What was learnt of a model by calibration: how changes are read from it, in a file beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from ...errors import ModelFileError
+from ..card import shipped_models
+from ..model import Model
+from .components import COMPONENTS, Components
+from .reader import Reader, ReaderCard
+
+FORMAT = "2"
+SUFFIX = ".calibration"
+_LARGEST_FILE = 10 * 2**20
+_MOST = 4096
+# What each reader's card and tensors are called in the file.
+_CARD = {"latents": "hrtem_vae_reader", "both": "hrtem_vae_reader_of_both"}
+_PREFIX = {"latents": "", "both": "both."}
+_AXES, _MEAN = "components.axes", "components.mean"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How changes are read from a model.
+
+    Parameters
+    ----------
+    latents : Reader
+        Of what its latents show.
+    both : Reader, optional
+        Of what its latents and the components show together: better, where there are frames to find them in.
+    components : Components, optional
+        Of its windows; with `both`.
+    """
+
+    latents: Reader
+    both: Reader | None = None
+    components: Components | None = None
+
+
+def save_calibration(calibration: Calibration, path: str | Path) -> Path:
+    """Write a calibration beside its model: aside and renamed, so that a crash leaves the old or the new.
+
+    Raises
+    ------
+    ModelFileError
+        The file cannot be written.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.part")
+    tensors: dict[str, Tensor] = {}
+    cards = {"format": FORMAT}
+    for part, reader in (("latents", calibration.latents), ("both", calibration.both)):
+        if reader is not None:
+            cards[_CARD[part]] = json.dumps(asdict(reader.card))
+            for name, tensor in reader.state_dict().items():
+                tensors[_PREFIX[part] + name] = tensor.half() if "layers" in name else tensor
+    if calibration.components is not None:
+        tensors[_AXES] = torch.from_numpy(calibration.components.axes).half()
+        tensors[_MEAN] = torch.from_numpy(calibration.components.mean)
+    try:
+        # Not by `save_file`, whose files others may not read.
+        aside.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, cards))
+        os.replace(aside, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        aside.unlink(missing_ok=True)
+        raise ModelFileError(
+            f"The calibration cannot be written to {path} ({error}); choose another folder."
+        ) from error
+    return path
+
+
+def load_calibration(path: str | Path) -> Calibration:
+    """Read what `save_calibration` wrote; nothing is unpickled, sizes are compared before memory is taken.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, damaged or not one of ours.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ValueError("larger than a calibration is")
+        with safetensors.safe_open(path, "pt") as file:
+            known = file.metadata() or {}
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            cards = {"latents": _reader_card(known[_CARD["latents"]])}
+            wanted = _shapes(cards["latents"], _PREFIX["latents"])
+            if _CARD["both"] in known:
+                cards["both"] = _reader_card(known[_CARD["both"]])
+                window = math.isqrt(found[_MEAN][0])
+                wanted |= _shapes(cards["both"], _PREFIX["both"])
+                wanted |= {_AXES: (window**2, COMPONENTS), _MEAN: (window**2,)}
+            if found != wanted:
+                raise ValueError("another architecture than its card says")
+            tensors = {name: file.get_tensor(name).float() for name in wanted}
+    except FileNotFoundError as error:
+        raise ModelFileError(f"There is no calibration {path}; check the path.") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        raise ModelFileError(
+            f"{path.name} is damaged or no calibration ({error}); calibrate again."
+        ) from error
+    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+        raise ModelFileError(f"{path.name} holds weights that are no numbers; calibrate again.")
+    readers = {part: _loaded(of, tensors, _PREFIX[part]) for part, of in cards.items()}
+    if "both" not in readers:
+        return Calibration(readers["latents"])
+    components = Components(tensors[_MEAN].numpy(), tensors[_AXES].numpy())
+    return Calibration(readers["latents"], readers["both"], components)
+
+
+def _reader_card(text: str) -> ReaderCard:
+    card = ReaderCard(**json.loads(text))
+    if not (0 < card.features <= _MOST and 0 < card.width <= _MOST):
+        raise ValueError("sizes out of range")
+    if not 0 <= card.measured_from <= card.features:
+        raise ValueError("measures of more features than it reads")
+    return card
+
+
+def _shapes(card: ReaderCard, prefix: str) -> dict[str, tuple[int, ...]]:
+    """What the tensors of a reader are called and their shapes, without the memory for them."""
+    with torch.device("meta"):
+        return {prefix + name: tuple(tensor.shape) for name, tensor in Reader(card).state_dict().items()}
+
+
+def _loaded(card: ReaderCard, tensors: dict[str, Tensor], prefix: str) -> Reader:
+    reader = Reader(card)
+    reader.load_state_dict({name: tensors[prefix + name] for name in reader.state_dict()})
+    return reader.eval()
+
+
+def calibration_path(model_path: str | Path) -> Path:
+    """Where the calibration of a model file lies: beside it."""
+    return Path(model_path).with_suffix(SUFFIX)
+
+
+def calibration_of(model: Model) -> Calibration | None:
+    """The calibration of a model: beside its file, or the package's; None where there is none for it."""
+    places = [] if model.path is None else [calibration_path(model.path)]
+    places += [calibration_path(path) for path in shipped_models().values()]
+    for place in places:
+        if place.is_file():
+            calibration = load_calibration(place)
+            if calibration.latents.card.model_checksum == model.checksum:
+                return calibration
+    return None
