@@ -176,9 +176,9 @@ def analyze_steps(
     walk.forget_field()
     result = xr.Dataset(coords=coords)
     if frames > 1:
-        result = result.merge(
-            (yield from final_maps_steps(raw, p, coords, known, frames, model, plan.grid, parameters))
-        )
+        maps, noise = labelled_maps(raw, p, coords, active, plan.grid), raw["noise"].mean(-1)
+        final = final_maps_steps(maps, noise, known, frames, model, plan.grid, parameters)
+        result = result.merge((yield from final))
     result.attrs = {
         **result_attributes(video, model, parameters, walk),
         "notices": [*plan.notices(video), *kind_notices(model, frames)],

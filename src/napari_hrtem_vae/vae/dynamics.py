@@ -83,9 +83,9 @@ def map_dynamics(
     known = SiteMoments.empty(field.shape[1:3], field.shape[3], every_site(made_by.card.window, step))
     known.take(values)
     length = UnitOfLength.between_sites(field, step)
-    return found.merge(
-        run(kinds_steps(found, maps["noise"], known, len(field), made_by, step, length, false_discovery_rate))
-    )
+    noise = maps["noise"].mean(-1)
+    kinds = kinds_steps(found, noise, known, len(field), made_by, step, length, false_discovery_rate)
+    return found.merge(run(kinds))
 
 
 def _model_of(field: xr.DataArray, model: Model | str | Path | None) -> Model | None:

@@ -98,21 +98,22 @@ def labelled_maps(
 
 
 def final_maps_steps(
-    raw: dict[str, Float],
-    p: Double,
-    coords: dict[str, xr.DataArray],
+    maps: xr.Dataset,
+    noise: Float,
     known: SiteMoments,
     frames: int,
     model: Model,
     grid: SiteGrid,
     parameters: AnalyzeParameters,
 ) -> Steps[xr.Dataset]:
-    """Maps of all sites, kinds of change where it is significant, and the hotspots.
+    """Maps of all sites with kinds of change where it is significant, and the hotspots.
 
     Parameters
     ----------
-    raw, p, coords
-        Of all sites, as `labelled_maps` takes them.
+    maps : Dataset
+        Of all sites, as `labelled_maps` makes them.
+    noise : ndarray (y, x)
+        Variance of z from frame to frame, mean of the latents.
     known : SiteMoments
         What kinds are read from.
     frames : int
@@ -121,13 +122,11 @@ def final_maps_steps(
     grid : SiteGrid
     parameters : AnalyzeParameters
     """
-    active = active_latents(model.card)
-    maps = labelled_maps(raw, p, coords, active, grid)
     length = UnitOfLength(grid.pixel_size / grid.zoom, grid.unit)
     rate = parameters.false_discovery_rate
-    kinds = yield from kinds_steps(maps, raw["noise"], known, frames, model, grid.step, length, rate)
+    kinds = yield from kinds_steps(maps, noise, known, frames, model, grid.step, length, rate)
     maps = maps.merge(kinds)
-    return maps.merge(find_hotspots(maps, rate, active))
+    return maps.merge(find_hotspots(maps, rate, active_latents(model.card)))
 
 
 @dataclass(frozen=True)
@@ -163,8 +162,8 @@ def kinds_steps(
     ----------
     maps : Dataset
         With `change` over (y, x).
-    noise : ndarray (y, x, latent)
-        Variance of z from frame to frame.
+    noise : ndarray (y, x)
+        Variance of z from frame to frame, mean of the latents.
     known : SiteMoments
     frames : int
     model : Model
@@ -174,7 +173,7 @@ def kinds_steps(
     false_discovery_rate : float
     """
     significant = maps["change"].values > -np.log10(false_discovery_rate)
-    of_moment = moment_noise(np.asarray(noise).mean(-1), frames)
+    of_moment = moment_noise(noise, frames)
     calibration = calibration_of(model) if model.network.decoder is not None else None
     kinds = yield from read_changes_steps(known, of_moment, significant, model, calibration, step)
     for name in ("edge_shift", "edge_shift_error"):

@@ -21,6 +21,7 @@ from ..io.memory import give_back_memory, memory_budget
 from ..io.results import ResultStore
 from ..io.source import VideoSource
 from ..progress import Progress, Steps, relabel
+from ..video.geometry import SiteGrid
 from ..video.reading import CHUNK_BYTES
 from .evidence import SITE_CHANGES
 from .layout import (
@@ -204,11 +205,11 @@ def analyze_into_store_steps(
         yield walk.progress("Finishing the store")
         result = xr.Dataset()
         if walk.plan.size.frames > 1:
-            raw, p = _maps_of_all(written.path)
-            give_back_memory()
             grid, frames = walk.plan.grid, walk.plan.size.frames
+            maps, noise = _maps_of_all(written.path, coords, active, grid)
+            give_back_memory()
             known = _read_moments(written.path, empty_moments(walk))
-            result = yield from final_maps_steps(raw, p, coords, known, frames, model, grid, parameters)
+            result = yield from final_maps_steps(maps, noise, known, frames, model, grid, parameters)
         result.attrs = {
             **attributes,
             "notices": [*walk.plan.notices(video), *kind_notices(model, len(video))],
@@ -298,14 +299,18 @@ def _read_maps(
     return maps, p
 
 
-def _maps_of_all(store: Path) -> tuple[dict[str, Any], Double]:
-    """The same of all sites; maps that are written as they are stay on the disk, to save the memory."""
+def _maps_of_all(
+    store: Path, coords: dict[str, xr.DataArray], active: Active, grid: SiteGrid
+) -> tuple[xr.Dataset, Float]:
+    """Labelled maps of all sites, and the mean noise of each; what is on the disk as it is stays there."""
     raw: dict[str, Any]
     for name in RAW_MAPS:
         # One at a time, to find out now whether it is damaged.
         _read_maps(store, slice(None), slice(None), (name,))
     raw, p = _read_maps(store, slice(None), slice(None), SITE_CHANGES)
-    return raw | {name: da.from_zarr(store / stored_name(name)) for name in RAW_MAPS}, p
+    raw |= {name: da.from_zarr(store / stored_name(name)) for name in RAW_MAPS}
+    give_back_memory()
+    return labelled_maps(raw, p, coords, active, grid), raw["noise"].mean(-1)
 
 
 def _read_moments(store: Path, known: SiteMoments) -> SiteMoments:

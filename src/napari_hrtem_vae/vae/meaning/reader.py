@@ -28,6 +28,8 @@ _POOLED_SITES, _POOLED_BY_MEASURE = 1.2, (2.0, 1.2, 1.2)
 _LEAST_WEIGHT = np.float32(1e-6)
 # One site's word against a kind weighs no more than this.
 _LEAST_PROBABILITY = np.float32(1e-4)
+# Sites that are read at a time: each is copied a few times.
+_AT_ONCE = 1 << 13
 _LOG_VARIANCES = (-7.0, 4.0)
 # Measures with larger errors are of no use, and not given: degrees, px, per cent.
 LARGEST_ERRORS = (1.5, 20.0, 15.0)
@@ -151,8 +153,10 @@ class Reader(nn.Module):
             Where those n sites lie; several maps may be read at once.
         """
         self.eval()
+        parts = (features[first : first + _AT_ONCE] for first in range(0, len(features), _AT_ONCE))
         with torch.inference_mode():
-            logits, measure, log_variance = self(self.normalised(features))
+            told = [self(self.normalised(some)) for some in parts]
+            logits, measure, log_variance = (torch.cat(one) for one in zip(*told, strict=True))
             error = torch.exp(log_variance / 2)
         each = Reading(logits.softmax(1).numpy(), measure.numpy() * UNITS, error.numpy() * UNITS)
         pooled = pool(each, where)
