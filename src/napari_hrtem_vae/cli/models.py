@@ -170,7 +170,7 @@ def _calibrate(path: Path, scenes: int | None, quiet: bool) -> dict[str, Any]:
     _check_model_place(place)
     calibration = drive(calibrate_steps(load_model(path), parameters), quiet)
     save_calibration(calibration, place)
-    best = calibration.both or calibration.latents
+    best = calibration.latents if calibration.beside is None else calibration.beside.both
     return {"file": str(place), "recall": best.card.record["recall"]}
 
 

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from napari_hrtem_vae.errors import ModelFileError
-from napari_hrtem_vae.vae.meaning.calibrated import Calibration, load_calibration, save_calibration
+from napari_hrtem_vae.vae.meaning.calibrated import Beside, Calibration, load_calibration, save_calibration
 from napari_hrtem_vae.vae.meaning.components import COMPONENTS, Components
 from napari_hrtem_vae.vae.meaning.reader import Reader, ReaderCard
 
@@ -28,7 +28,7 @@ def of_both():
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.normal(size=(WINDOW**2, COMPONENTS)))[0].astype(np.float16).astype(np.float32)
     components = Components(rng.normal(size=WINDOW**2).astype(np.float32), axes)
-    return Calibration(a_reader(12, 9), a_reader(24, 18), components)
+    return Calibration(a_reader(12, 9), Beside(components, a_reader(12, 9), a_reader(24, 18)))
 
 
 def assert_reads_alike(one, other):
@@ -45,7 +45,8 @@ def test_a_calibration_comes_back_from_its_file(of_both, tmp_path):
     path = save_calibration(of_both, tmp_path / "m.calibration")
     again = load_calibration(path)
     assert_reads_alike(again.latents, of_both.latents)
-    assert_reads_alike(again.both, of_both.both)
+    assert_reads_alike(again.beside.alone, of_both.beside.alone)
+    assert_reads_alike(again.beside.both, of_both.beside.both)
     np.testing.assert_array_equal(again.components.axes, of_both.components.axes)
     assert again.components.checksum == of_both.components.checksum
     assert again.components.window == WINDOW
@@ -56,7 +57,7 @@ def test_a_calibration_of_latents_alone_comes_back(tmp_path):
     before = Calibration(a_reader(12))
     again = load_calibration(save_calibration(before, tmp_path / "m.calibration"))
     assert_reads_alike(again.latents, before.latents)
-    assert again.both is None
+    assert again.beside is None
     assert again.components is None
 
 

@@ -93,7 +93,8 @@ def test_shipped_models_are_calibrated(name):
     calibration = calibration_of(model)
     assert calibration is not None
     assert len(labels(model)) == model.card.latents
-    for reader in (calibration.latents, calibration.both):
+    beside = calibration.beside
+    for reader in (calibration.latents, beside.alone, beside.both):
         assert reader.card.model == name
         assert min(reader.card.record["recall"].values()) > 0.3
 

@@ -10,7 +10,7 @@ from napari_hrtem_vae.errors import ModelFileError
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.meaning.calibration import CalibrationParameters, KnownSites, train_reader_steps
 from napari_hrtem_vae.vae.meaning.known_changes import KINDS, MEASURES
-from napari_hrtem_vae.vae.meaning.reader import Reader, ReaderCard, Reading, pool
+from napari_hrtem_vae.vae.meaning.reader import Reader, ReaderCard, Reading, agreed, pool
 
 SITES = (5, 6)
 
@@ -139,3 +139,19 @@ def test_a_crystal_that_turns_as_one_is_told_from_all_its_sites_and_from_no_othe
     pooled = pool(Reading(flat, measure, np.ones_like(measure)), np.ones(turns.shape, bool))
     told = pooled.measure[:, 0].reshape(turns.shape)[:, :9]
     assert np.sqrt(np.mean((told - 5) ** 2)) < 0.2
+
+
+def test_readers_agree_on_what_most_are_sure_of():
+    sure, unsure = (one_kind_clearly((1, 1), 3, value).reshape(1, -1) for value in (0.95, 0.4))
+    other = one_kind_clearly((1, 1), 5, 0.5).reshape(1, -1)
+    readings = [
+        Reading(p.astype(np.float32), *(np.full((1, len(MEASURES)), n, np.float32) for n in (n, 1)))
+        for n, p in enumerate((sure, unsure, other))
+    ]
+    found = agreed(readings)
+    assert found.probability.argmax() == 3
+    np.testing.assert_allclose(found.probability.sum(1), 1, rtol=1e-5)
+    # Measures are those of the last.
+    np.testing.assert_array_equal(found.measure, readings[-1].measure)
+    alone = agreed(readings[:1])
+    np.testing.assert_allclose(alone.probability, sure, atol=1e-3)

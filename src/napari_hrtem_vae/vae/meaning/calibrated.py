@@ -17,15 +17,20 @@ from ...errors import ModelFileError
 from ..card import shipped_models
 from ..model import Model
 from .components import COMPONENTS, Components
-from .reader import Reader, ReaderCard
+from .reader import Bools, Float, Reader, ReaderCard, Reading, agreed
+from .site_features import joined
 
 FORMAT = "2"
 SUFFIX = ".calibration"
 _LARGEST_FILE = 10 * 2**20
 _MOST = 4096
 # What each reader's card and tensors are called in the file.
-_CARD = {"latents": "hrtem_vae_reader", "both": "hrtem_vae_reader_of_both"}
-_PREFIX = {"latents": "", "both": "both."}
+_CARD = {
+    "latents": "hrtem_vae_reader",
+    "components": "hrtem_vae_reader_of_components",
+    "both": "hrtem_vae_reader_of_both",
+}
+_PREFIX = {"latents": "", "components": "alone.", "both": "both."}
 _AXES, _MEAN = "components.axes", "components.mean"
 
 
@@ -37,15 +42,48 @@ class Calibration:
     ----------
     latents : Reader
         Of what its latents show.
-    both : Reader, optional
-        Of what its latents and the components show together: better, where there are frames to find them in.
-    components : Components, optional
-        Of its windows; with `both`.
+    beside : Beside, optional
+        What is read beside them, where there are frames to find it in.
     """
 
     latents: Reader
-    both: Reader | None = None
-    components: Components | None = None
+    beside: Beside | None = None
+
+    @property
+    def components(self) -> Components | None:
+        """Components that are read beside latents."""
+        return None if self.beside is None else self.beside.components
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Components of windows, and the readers that know them.
+
+    Parameters
+    ----------
+    components : Components
+    alone : Reader
+        Of what they show.
+    both : Reader
+        Of what latents and components show together.
+    """
+
+    components: Components
+    alone: Reader
+    both: Reader
+
+    def read(self, latents: Reader, of_latents: Float, of_components: Float, where: Bools) -> Reading:
+        """What three readers agree on, each with features of its own; see `agreed`.
+
+        On scenes unlike those that they learned from each errs in its own way.
+        """
+        return agreed(
+            [
+                latents.read(of_latents, where),
+                self.alone.read(of_components, where),
+                self.both.read(joined(of_latents, of_components), where),
+            ]
+        )
 
 
 def save_calibration(calibration: Calibration, path: str | Path) -> Path:
@@ -60,14 +98,15 @@ def save_calibration(calibration: Calibration, path: str | Path) -> Path:
     aside = path.with_name(f".{path.name}.part")
     tensors: dict[str, Tensor] = {}
     cards = {"format": FORMAT}
-    for part, reader in (("latents", calibration.latents), ("both", calibration.both)):
-        if reader is not None:
-            cards[_CARD[part]] = json.dumps(asdict(reader.card))
-            for name, tensor in reader.state_dict().items():
-                tensors[_PREFIX[part] + name] = tensor.half() if "layers" in name else tensor
-    if calibration.components is not None:
-        tensors[_AXES] = torch.from_numpy(calibration.components.axes).half()
-        tensors[_MEAN] = torch.from_numpy(calibration.components.mean)
+    readers = {"latents": calibration.latents}
+    if (beside := calibration.beside) is not None:
+        readers |= {"components": beside.alone, "both": beside.both}
+        tensors[_AXES] = torch.from_numpy(beside.components.axes).half()
+        tensors[_MEAN] = torch.from_numpy(beside.components.mean)
+    for part, reader in readers.items():
+        cards[_CARD[part]] = json.dumps(asdict(reader.card))
+        for name, tensor in reader.state_dict().items():
+            tensors[_PREFIX[part] + name] = tensor.half() if "layers" in name else tensor
     try:
         # Not by `save_file`, whose files others may not read.
         aside.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, cards))
@@ -95,12 +134,13 @@ def load_calibration(path: str | Path) -> Calibration:
         with safetensors.safe_open(path, "pt") as file:
             known = file.metadata() or {}
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            cards = {"latents": _reader_card(known[_CARD["latents"]])}
-            wanted = _shapes(cards["latents"], _PREFIX["latents"])
-            if _CARD["both"] in known:
-                cards["both"] = _reader_card(known[_CARD["both"]])
+            parts = list(_CARD) if _CARD["both"] in known else ["latents"]
+            cards = {part: _reader_card(known[_CARD[part]]) for part in parts}
+            wanted: dict[str, tuple[int, ...]] = {}
+            for part in parts:
+                wanted |= _shapes(cards[part], _PREFIX[part])
+            if "both" in cards:
                 window = math.isqrt(found[_MEAN][0])
-                wanted |= _shapes(cards["both"], _PREFIX["both"])
                 wanted |= {_AXES: (window**2, COMPONENTS), _MEAN: (window**2,)}
             if found != wanted:
                 raise ValueError("another architecture than its card says")
@@ -117,7 +157,7 @@ def load_calibration(path: str | Path) -> Calibration:
     if "both" not in readers:
         return Calibration(readers["latents"])
     components = Components(tensors[_MEAN].numpy(), tensors[_AXES].numpy())
-    return Calibration(readers["latents"], readers["both"], components)
+    return Calibration(readers["latents"], Beside(components, readers["components"], readers["both"]))
 
 
 def _reader_card(text: str) -> ReaderCard:

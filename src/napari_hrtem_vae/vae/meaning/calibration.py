@@ -16,7 +16,7 @@ from ...progress import Progress, Steps, relabel, run
 from ...video.scaling import scale_windows
 from ..card import ModelCard
 from ..model import Model
-from .calibrated import Calibration
+from .calibrated import Beside, Calibration
 from .components import Components, fit_components_steps
 from .known_changes import KINDS, MEASURES, scene_for_model
 from .moment_frames import MomentFrames
@@ -93,8 +93,13 @@ class KnownSites:
     sites: tuple[int, int]
     components: Float | None = None
 
-    def with_components(self) -> KnownSites:
-        """The same sites, with the features of both."""
+    def of_components(self) -> KnownSites:
+        """The same sites by the features of components."""
+        assert self.components is not None
+        return replace(self, features=self.components)
+
+    def of_both(self) -> KnownSites:
+        """The same sites by the features of both."""
         assert self.components is not None
         return replace(self, features=joined(self.features, self.components))
 
@@ -130,9 +135,10 @@ def calibrate_steps(model: Model, parameters: CalibrationParameters) -> Steps[Ca
     latents.card = replace(latents.card, record=latents.card.record | {"response": recorded(answer)})
     if components is None:
         return Calibration(latents)
+    alone = yield from train_reader_steps(train.of_components(), test.of_components(), card, parameters)
     card = replace(card, measured_from=2 * MOTION_FEATURES)
-    both = yield from train_reader_steps(train.with_components(), test.with_components(), card, parameters)
-    return Calibration(latents, both, components)
+    both = yield from train_reader_steps(train.of_both(), test.of_both(), card, parameters)
+    return Calibration(latents, Beside(components, alone, both))
 
 
 def known_sites_steps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -198,6 +199,14 @@ def pool(reading: Reading, where: Bools) -> Reading:
     pooled = np.exp(np.stack([_averaged(one, where, _POOLED_SITES) / here for one in logarithms.T], 1))
     pooled /= pooled.sum(1, keepdims=True)
     return Reading(pooled, np.stack(measures, 1), np.stack(errors, 1))
+
+
+def agreed(readings: Sequence[Reading]) -> Reading:
+    """What several readers say of the same sites, averaged as neighbours are; measures are the last one's."""
+    logarithms = [np.log(one.probability + _LEAST_PROBABILITY) for one in readings]
+    probability = np.exp(np.mean(logarithms, 0))
+    probability /= probability.sum(1, keepdims=True)
+    return replace(readings[-1], probability=probability)
 
 
 def _averaged(values: Float, where: Bools, reach: float) -> Float:

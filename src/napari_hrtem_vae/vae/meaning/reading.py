@@ -13,7 +13,7 @@ from ...progress import Steps
 from .calibrated import Calibration
 from .known_changes import KINDS
 from .reader import LARGEST_ERRORS, Float
-from .site_features import SPACING, Bools, Drawer, features_of_steps, joined, moments_of
+from .site_features import SPACING, Bools, Drawer, features_of_steps, moments_of
 from .window_changes import MOMENTS
 
 KIND_NAMES = ("no change", *KINDS[1:], "unknown")
@@ -112,7 +112,7 @@ def read_changes_steps(
         To draw windows.
     calibration : Calibration or None
         Of the model; without one every change is of unknown kind. Where components are known, and it has
-        components, both are read.
+        any, these are read as well.
     step : int
         Distance of neighbouring sites in px of the model.
 
@@ -139,12 +139,12 @@ def read_changes_steps(
         sites = noise, told, wanted
         spacing = known.every * step
         (features,) = yield from features_of_steps(known.moments, *sites, model, spacing)
-        reader = calibration.latents
-        if calibration.both is not None and known.components is not None:
-            assert calibration.components is not None
-            beside = features_of_steps(known.components, *sites, calibration.components, spacing)
-            features, reader = joined(features, *(yield from beside)), calibration.both
-        reading = reader.read(features, wanted)
+        if calibration.beside is not None and known.components is not None:
+            drawer = calibration.beside.components
+            (found,) = yield from features_of_steps(known.components, *sites, drawer, spacing)
+            reading = calibration.beside.read(calibration.latents, features, found, wanted)
+        else:
+            reading = calibration.latents.read(features, wanted)
         values = np.concatenate([reading.probability, reading.measure, reading.error], 1)
         spread = _spread(values, wanted, known.every, shape)
         read = significant & np.isfinite(spread[0])
