@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +12,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import napari_hrtem_vae as hv
 from napari_hrtem_vae.errors import ModelFileError
-from napari_hrtem_vae.vae.meaning.calibrated import Beside, Calibration, load_calibration, save_calibration
+from napari_hrtem_vae.vae.card import shipped_models
+from napari_hrtem_vae.vae.meaning.calibrated import (
+    Beside,
+    Calibration,
+    calibration_of,
+    calibration_path,
+    load_calibration,
+    save_calibration,
+)
 from napari_hrtem_vae.vae.meaning.components import COMPONENTS, Components
 from napari_hrtem_vae.vae.meaning.reader import Reader, ReaderCard
 
@@ -106,3 +117,13 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     path = save_calibration(Calibration(reader), tmp_path / "x.calibration")
     with pytest.raises(ModelFileError, match="no numbers"):
         load_calibration(path)
+
+
+def test_components_of_other_windows_than_the_models_are_refused(of_both, tmp_path):
+    model_file = tmp_path / "mine.safetensors"
+    shutil.copy(shipped_models()["pbs-64-fast"], model_file)
+    model = hv.load_model(model_file)
+    of_both.latents.card = replace(of_both.latents.card, model_checksum=model.checksum)
+    save_calibration(of_both, calibration_path(model_file))
+    with pytest.raises(ModelFileError, match="windows of 12 px and the model's are of 64"):
+        calibration_of(model)

@@ -141,7 +141,7 @@ def load_calibration(path: str | Path) -> Calibration:
                 wanted |= _shapes(cards[part], _PREFIX[part])
             if "both" in cards:
                 window = math.isqrt(found[_MEAN][0])
-                wanted |= {_AXES: (window**2, COMPONENTS), _MEAN: (window**2,)}
+                wanted |= {_AXES: (window**2, min(COMPONENTS, window**2)), _MEAN: (window**2,)}
             if found != wanted:
                 raise ValueError("another architecture than its card says")
             tensors = {name: file.get_tensor(name).float() for name in wanted}
@@ -187,12 +187,25 @@ def calibration_path(model_path: str | Path) -> Path:
 
 
 def calibration_of(model: Model) -> Calibration | None:
-    """The calibration of a model: beside its file, or the package's; None where there is none for it."""
+    """The calibration of a model: beside its file, or the package's; None where there is none for it.
+
+    Raises
+    ------
+    ModelFileError
+        A file beside the model is damaged, or of other windows.
+    """
     places = [] if model.path is None else [calibration_path(model.path)]
     places += [calibration_path(path) for path in shipped_models().values()]
     for place in places:
         if place.is_file():
             calibration = load_calibration(place)
-            if calibration.latents.card.model_checksum == model.checksum:
-                return calibration
+            if calibration.latents.card.model_checksum != model.checksum:
+                continue
+            components = calibration.components
+            if components is not None and components.window != model.card.window:
+                raise ModelFileError(
+                    f"The components in {place.name} are of windows of {components.window} px "
+                    f"and the model's are of {model.card.window}; calibrate again."
+                )
+            return calibration
     return None
