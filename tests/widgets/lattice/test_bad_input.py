@@ -162,10 +162,11 @@ def test_cancel_before_anything_is_done_leaves_the_widget_ready(
 def test_cancel_keeps_the_plot_of_what_is_done_and_offers_no_maps_of_it(
     viewer, make_widget, qtbot, frames, monkeypatch
 ):
-    gate = Gate(frames, 64, monkeypatch)
+    # Of the second block of 32 frames some cannot be read, however late the cancel comes.
+    gate = Gate(frames, 60, monkeypatch)
     widget = cancel_at_gate(viewer, make_widget, qtbot, gate, lambda it: it.store.state.result is not None)
     done = np.isfinite(widget.store.state.result["misfit_deg"].values)
-    assert 32 <= done.sum() < 64
+    assert done.sum() == 32
     assert [layer for layer in viewer.layers if note_of(layer).get("map") in ("presence", "change")] == []
     assert not any(box.isEnabled() for box in widget.maps.boxes.values())
     assert not widget.plots.save_button.isEnabled()
