@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import xarray as xr
 from dynamics_scenes import STEP, WINDOW, share_of_windows
@@ -12,12 +14,12 @@ import napari_hrtem_vae as hv
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.card import ModelCard
 from napari_hrtem_vae.vae.evidence import site_changes_steps
+from napari_hrtem_vae.vae.meaning.components import COMPONENTS, Components, principal_components
 from napari_hrtem_vae.vae.meaning.known_changes import known_scene
 from napari_hrtem_vae.video.scaling import grey_range, scale_to_range
 
 Map = NDArray[np.floating]
 _SMOOTHING_PX = 1.5
-_COMPONENTS = 64
 _WINDOWS_FOR_PCA = 8000
 # Subspace iteration (Halko, Martinsson & Tropp 2011, SIAM Rev. 53, 217).
 _SPARE, _PASSES = 16, 6
@@ -67,33 +69,33 @@ def components_of_windows(frames: NDArray[np.float32], seed: int = 0) -> xr.Data
     mean = some.mean(0)
     some = some - mean
     size = WINDOW**2
-    axes = np.random.default_rng(seed).standard_normal((size, _COMPONENTS + _SPARE), dtype=np.float32)
+    axes = np.random.default_rng(seed).standard_normal((size, COMPONENTS + _SPARE), dtype=np.float32)
     for _ in range(_PASSES):
         axes, _ = np.linalg.qr(some.T @ (some @ axes))
     _, _, turn = np.linalg.svd(some @ axes, full_matrices=False)
-    axes = (axes @ turn.T)[:, :_COMPONENTS]
+    axes = (axes @ turn.T)[:, :COMPONENTS]
     field = np.stack([(frame.reshape(-1, size) - mean) @ axes for frame in windows])
     dims = ("time", "y", "x", "latent")
-    return xr.DataArray(field.reshape(*shape, _COMPONENTS).astype(np.float32), dims=dims)
+    return xr.DataArray(field.reshape(*shape, COMPONENTS).astype(np.float32), dims=dims)
 
 
-class Components:
-    """Windows to their principal components and back, as a model does with latents."""
+@dataclass(frozen=True)
+class ComponentsCoder:
+    """Components in the place of a model, whose windows they are of."""
 
-    def __init__(self, card: ModelCard, mean: NDArray[np.float32], axes: NDArray[np.float32]) -> None:
-        self.card, self._mean, self._axes = card, mean, axes
+    card: ModelCard
+    components: Components
 
     def encode(self, windows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Windows (n, window, window) to components (n, 64), twice, for they have no variance."""
-        z = (np.ascontiguousarray(windows).reshape(len(windows), -1) - self._mean) @ self._axes
-        return z, z
+        return self.components.encode(windows)
 
     def decode(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """Components (n, 64) to windows."""
-        return (z @ self._axes.T + self._mean).reshape(len(z), WINDOW, WINDOW)
+        return self.components.decode(z)
 
 
-def components_coder(scenes: int = 60, seed: int = 99) -> Components:
+def components_coder(scenes: int = 60, seed: int = 99) -> ComponentsCoder:
     """Components of the windows of scenes of known change."""
     rng = np.random.default_rng(seed)
     card = hv.load_model("pbs-64-fast").card
@@ -104,14 +106,10 @@ def components_coder(scenes: int = 60, seed: int = 99) -> Components:
         )
         views = np.lib.stride_tricks.sliding_window_view(scene.frames, (WINDOW, WINDOW), (1, 2))
         windows.append(views[::6, ::32, ::32].reshape(-1, WINDOW**2))
-    flat = np.concatenate(windows)
-    mean = flat.mean(0)
-    flat = flat - mean
-    _, axes = np.linalg.eigh(flat.T @ flat)
-    return Components(card, mean, np.ascontiguousarray(axes[:, ::-1][:, :_COMPONENTS]))
+    return ComponentsCoder(card, principal_components(np.concatenate(windows)))
 
 
-def components_of(frames: NDArray[np.float32], coder: Components) -> NDArray[np.float32]:
+def components_of(frames: NDArray[np.float32], coder: ComponentsCoder) -> NDArray[np.float32]:
     """Components (time, y, x, 64) of all sites of a video, scaled as a model has it."""
     scaled = scale_to_range(frames, *grey_range(frames[:: max(1, len(frames) // 8)]))
     windows = np.lib.stride_tricks.sliding_window_view(scaled, (WINDOW, WINDOW), (1, 2))[:, ::STEP, ::STEP]

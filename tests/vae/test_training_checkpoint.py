@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_hrtem_vae.errors import TrainingError
 from napari_hrtem_vae.progress import Progress, run
-from napari_hrtem_vae.vae import checkpoint as module
+from napari_hrtem_vae.vae import tensor_file
 from napari_hrtem_vae.vae.simulated import train_simulated_steps
 from napari_hrtem_vae.vae.training import Epoch, train_steps
 
@@ -130,7 +130,7 @@ def test_full_disk_ends_no_training_and_leaves_the_last_checkpoint(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr(tensor_file, "save", full)
     told = list(epochs_of(train_steps(TRAIN, VALIDATION, RECIPE, checkpoint=stopped)))
     assert [one.epoch for one in told] == [2, 3]
     assert "cannot be written" in told[0].notice

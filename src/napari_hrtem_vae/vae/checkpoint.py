@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,12 +14,12 @@ import numpy as np
 import safetensors
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import TrainingError
 from ..progress import Progress, Steps
 from .recipe import Recipe
+from .tensor_file import WRITE_ERRORS, write_tensors
 
 _FORMAT = "1"
 _CURVES = ("bce", "kl", "val_bce", "val_kl", "active")
@@ -95,17 +94,10 @@ def save_checkpoint(path: Path, state: TrainingState, recipe: Recipe, data: str)
         "recipe": asdict(recipe),
         "data": data,
     }
-    aside = path.with_name(f".{path.name}.part")
-    tensors = {name: one.detach().cpu().contiguous() for name, one in state.tensors().items()}
+    tensors = {name: one.detach().cpu() for name, one in state.tensors().items()}
     try:
-        save_file(
-            tensors,
-            aside,
-            metadata={"hrtem_vae_training": json.dumps(record), "hrtem_vae_format": _FORMAT},
-        )
-        os.replace(aside, path)
-    except (OSError, safetensors.SafetensorError) as error:
-        aside.unlink(missing_ok=True)
+        write_tensors(path, tensors, {"hrtem_vae_training": json.dumps(record), "hrtem_vae_format": _FORMAT})
+    except WRITE_ERRORS as error:
         raise TrainingError(
             f"The checkpoint cannot be written to {path} ({error}); make room or choose another folder."
         ) from error

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 import safetensors
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors.torch import save_file
 
 from ..errors import ModelFileError, ModelPartError, VideoShapeError
 from .card import FORMAT, ModelCard, read_card, shipped_models
 from .network import Decoder, Encoder, Network
+from .tensor_file import WRITE_ERRORS, write_tensors
 
 Float = NDArray[np.float32]
 _BATCH = 32
@@ -162,17 +161,12 @@ def save_model(model: Model, path: str | Path, *, exact: bool = False) -> Path:
     """
     path = Path(path)
     tensors = {
-        name: tensor.detach().cpu().contiguous() if exact else _stored(name, tensor)
+        name: tensor.detach().cpu() if exact else _stored(name, tensor)
         for name, tensor in model.network.state_dict().items()
     }
-    aside = path.with_name(f".{path.name}.part")
     try:
-        save_file(
-            tensors, aside, metadata={"hrtem_vae_card": model.card.to_json(), "hrtem_vae_format": FORMAT}
-        )
-        os.replace(aside, path)
-    except (OSError, safetensors.SafetensorError) as error:
-        aside.unlink(missing_ok=True)
+        write_tensors(path, tensors, {"hrtem_vae_card": model.card.to_json(), "hrtem_vae_format": FORMAT})
+    except WRITE_ERRORS as error:
         raise ModelFileError(
             f"The model cannot be written to {path} ({error}); choose another folder."
         ) from error
@@ -183,7 +177,7 @@ def _stored(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if not tensor.is_floating_point():
         return tensor.cpu()
     dtype = torch.float8_e5m2 if name == _STORED_IN_EIGHT_BITS else torch.float16
-    return tensor.detach().to("cpu", dtype).contiguous()
+    return tensor.detach().to("cpu", dtype)
 
 
 def load_model(name_or_path: str | Path) -> Model:

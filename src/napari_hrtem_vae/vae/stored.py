@@ -43,8 +43,8 @@ from .layout import (
     store_template,
     stored_name,
 )
-from .meaning.reading import Moments, SiteMoments, every_site, usable_moments
-from .meaning.window_changes import MOMENTS
+from .meaning.reading import SiteMoments, every_site, usable_moments
+from .meaning.window_changes import MOMENTS, Moments
 from .model import Model, load_model
 from .parameters import AnalyzeParameters
 from .statistics import Double, site_maps_steps

@@ -23,9 +23,9 @@ from .card import ModelCard
 from .encoding import FrameEncoder, choose_device
 from .meaning.calibrated import calibration_of
 from .meaning.components import Components
-from .meaning.moment_frames import MomentFrames, SiteComponents
+from .meaning.moment_frames import MomentFrames
 from .meaning.reading import every_site
-from .meaning.window_changes import MOMENTS
+from .meaning.window_changes import MOMENTS, Moments
 from .model import Model
 from .parameters import AnalyzeParameters
 from .preprocessing import FrameStatistics, Preprocessing, prepare_steps
@@ -198,7 +198,7 @@ class Walk:
         """Count a tile as done that another run or process has written."""
         self.done += self.plan.size.frames * math.prod(tile.shape)
 
-    def encode_tile_steps(self, tile: Tile, out: Float) -> Steps[SiteComponents | None]:
+    def encode_tile_steps(self, tile: Tile, out: Float) -> Steps[Moments | None]:
         """Encode a tile of all frames into `out` (frames, rows, columns, latent); left-out frames are NaN.
 
         Returns the components (rows, columns, 6, component) of the sites that kinds are read at, where the

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import safetensors
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from ...errors import ModelFileError
 from ..card import shipped_models
 from ..model import Model
+from ..tensor_file import WRITE_ERRORS, write_tensors
 from .components import COMPONENTS, Components
 from .reader import Bools, Float, Reader, ReaderCard, Reading, agreed
 from .site_features import joined
@@ -95,7 +94,6 @@ def save_calibration(calibration: Calibration, path: str | Path) -> Path:
         The file cannot be written.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.part")
     tensors: dict[str, Tensor] = {}
     cards = {"format": FORMAT}
     readers = {"latents": calibration.latents}
@@ -108,11 +106,8 @@ def save_calibration(calibration: Calibration, path: str | Path) -> Path:
         for name, tensor in reader.state_dict().items():
             tensors[_PREFIX[part] + name] = tensor.half() if "layers" in name else tensor
     try:
-        # Not by `save_file`, whose files others may not read.
-        aside.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, cards))
-        os.replace(aside, path)
-    except (OSError, safetensors.SafetensorError) as error:
-        aside.unlink(missing_ok=True)
+        write_tensors(path, tensors, cards)
+    except WRITE_ERRORS as error:
         raise ModelFileError(
             f"The calibration cannot be written to {path} ({error}); choose another folder."
         ) from error

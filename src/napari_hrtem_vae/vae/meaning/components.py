@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,6 +63,14 @@ class Components:
         return (z @ self.axes.T + self.mean).reshape(len(z), self.window, self.window)
 
 
+def principal_components(windows: Float) -> Components:
+    """The strongest components of windows (n, window²)."""
+    mean = windows.mean(0)
+    centred = windows - mean
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    return Components(mean, np.ascontiguousarray(axes[:, ::-1][:, :COMPONENTS]))
+
+
 def fit_components_steps(card: ModelCard) -> Steps[Components]:
     """Components of windows of scenes of known change, as float16 holds them.
 
@@ -79,9 +87,5 @@ def fit_components_steps(card: ModelCard) -> Steps[Components]:
         frames = scene_for_model(rng, card).frames
         views = np.lib.stride_tricks.sliding_window_view(frames, (size, size), (1, 2))
         windows.append(views[::_EVERY_FRAME, :: size // 2, :: size // 2].reshape(-1, size**2))
-    flat = np.concatenate(windows)
-    mean = flat.mean(0)
-    flat = flat - mean
-    _, axes = np.linalg.eigh(flat.T @ flat)
-    strongest = axes[:, ::-1][:, :COMPONENTS].astype(np.float16)
-    return Components(mean, strongest.astype(np.float32))
+    found = principal_components(np.concatenate(windows))
+    return replace(found, axes=found.axes.astype(np.float16).astype(np.float32))

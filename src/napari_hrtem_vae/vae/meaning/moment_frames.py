@@ -12,11 +12,9 @@ from torch import Tensor
 from ..threads import one_thread
 from .components import Components
 from .site_features import stretch_edges
-from .window_changes import MOMENTS
+from .window_changes import MOMENTS, Moments
 
 Bools = NDArray[np.bool_]
-# (rows, columns, 6, component).
-SiteComponents = NDArray[np.float16]
 
 
 class MomentFrames:
@@ -49,7 +47,7 @@ class MomentFrames:
                     self._total[stretch] += frames[first:last].sum(0)
             first = last
 
-    def components(self, components: Components, rows: range, columns: range, step: int) -> SiteComponents:
+    def components(self, components: Components, rows: range, columns: range, step: int) -> Moments:
         """Components (row, column, 6, component) of the windows of some sites, `step` px apart.
 
         Rows and columns are counted from the first site that the frames hold; sites lie at equal distances.

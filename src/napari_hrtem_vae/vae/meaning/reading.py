@@ -14,11 +14,10 @@ from .calibrated import Calibration
 from .known_changes import KINDS
 from .reader import LARGEST_ERRORS, Float
 from .site_features import SPACING, Bools, Drawer, features_of_steps, moments_of
-from .window_changes import MOMENTS
+from .window_changes import MOMENTS, Moments
 
 KIND_NAMES = ("no change", *KINDS[1:], "unknown")
 UNKNOWN = KIND_NAMES.index("unknown")
-Moments = NDArray[np.float16]
 _SURE = 0.5
 _LEAST_NOISE = 1e-12
 # Measure by measure: name, kinds it is of, unit.

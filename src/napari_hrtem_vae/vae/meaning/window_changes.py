@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Float = NDArray[np.float32]
 # Moments that a video's frames are averaged to.
 MOMENTS = 6
+# Latents or components of sites at these, (..., 6, value).
+Moments = NDArray[np.float16]
 # Parts of the window along each axis that are looked at for themselves.
 _PARTS = 4
 _BORDER = 2
