@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import DeviceError, HrtemVaeError, ParameterError
+from ..errors import CancelledError, DeviceError, HrtemVaeError, ParameterError
 
 # Importing the modules of commands adds them to `app`; `--help` lists them in this order.
 from . import videos as videos  # isort: skip
@@ -53,7 +53,7 @@ def main() -> None:
     debug = "--debug" in arguments
     try:
         code = app(args=[one for one in arguments if one != "--debug"], standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort, CancelledError):
         code = _INTERRUPTED
     except Exception as error:
         if hasattr(error, "format_message"):

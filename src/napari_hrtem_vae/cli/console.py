@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import Field
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
@@ -32,9 +34,23 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="Where the result g
 
 
 def drive(steps: Steps[Result], quiet: bool) -> Result:
-    """Run long work with a bar and the time left on standard error."""
+    """Run long work with a bar and the time left on standard error.
+
+    Ctrl-C closes the work at its next step, as a file half written or a task half done would be left
+    else; a second one ends it where it is.
+
+    Raises
+    ------
+    CancelledError
+        After Ctrl-C.
+    """
+    with asked_to_stop(signal.SIGINT) as signals:
+        return _run_with_bar(steps, quiet, lambda: bool(signals))
+
+
+def _run_with_bar(steps: Steps[Result], quiet: bool, stop: Callable[[], bool]) -> Result:
     if quiet or not ERRORS.is_terminal:
-        return run(steps)
+        return run(steps, stop=stop)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=ERRORS, transient=True) as bar:
         task = bar.add_task("Starting", total=None)
@@ -42,7 +58,26 @@ def drive(steps: Steps[Result], quiet: bool) -> Result:
         def show(progress: Any) -> None:
             bar.update(task, completed=progress.done, total=progress.total, description=progress.message)
 
-        return run(steps, on_progress=show)
+        return run(steps, on_progress=show, stop=stop)
+
+
+@contextmanager
+def asked_to_stop(*signals: signal.Signals) -> Iterator[list[int]]:
+    """Which of some signals asked for an end; the first of each is only noted, so that work is kept."""
+    asked: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        asked.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.getsignal(number) for number in signals}
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def tell_result(as_json: bool, record: dict[str, Any], table: Callable[[], Table]) -> None:

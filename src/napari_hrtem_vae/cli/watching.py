@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +16,7 @@ from rich.console import Console
 
 from ..errors import CancelledError, ResultError, VideoFileError
 from ..progress import Progress, run
-from .console import ERRORS, Json, app, pairs_table
+from .console import ERRORS, Json, app, asked_to_stop, pairs_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,7 +70,7 @@ def watch(
         memory_gb=memory,
     )
     teller = _Teller(folder, output, chosen.card.name, as_json or not sys.stdout.isatty())
-    with _asked_to_stop() as signals:
+    with asked_to_stop(signal.SIGINT, signal.SIGTERM) as signals:
 
         def tell(progress: Progress) -> None:
             if progress.message.startswith(WAITING):
@@ -186,22 +184,3 @@ def found_in(result: xr.Dataset) -> dict[str, Any]:
         "hotspots": hotspot_records(result),
         "notices": list(result.attrs["notices"]),
     }
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Signals that asked for an end; the first of each kind is only noted, so that the result is kept."""
-    asked: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        asked.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
