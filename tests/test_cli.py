@@ -152,7 +152,8 @@ def test_ctrl_c_in_a_simulation_promises_nothing(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from napari_hrtem_vae import cli;"
         "from napari_hrtem_vae.simulate import scenarios;"
-        "scenarios.SCENARIOS['static'] = lambda *_: os.kill(os.getpid(), signal.SIGINT);"
+        "real = scenarios.SCENARIOS['static'];"
+        "scenarios.SCENARIOS['static'] = lambda *of: os.kill(os.getpid(), signal.SIGINT) or real(*of);"
         f"sys.argv = {command!r}; cli.main()"
     )
     done = subprocess.run(

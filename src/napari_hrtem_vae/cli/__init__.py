@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -49,6 +51,8 @@ def options(
 
 def main() -> None:
     """Entry point: errors are one line and a code, a traceback comes with --debug only."""
+    # Looking once more through all that torch and zarr have made, at the end, would take half a second.
+    atexit.register(gc.freeze)
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:

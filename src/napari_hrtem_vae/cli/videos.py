@@ -12,6 +12,7 @@ from rich.table import Table
 from ..errors import HrtemVaeError, ResultError
 from ..simulate.parameters import ScenarioParameters
 from ..simulate.scenes import SCENARIOS
+from ..vae.worker_start import start_reading_in
 from .console import ERRORS, Json, Output, app, drive, pairs_table, tell_result, with_fields_of
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def analyze(
         raise ResultError(f"{export} is a file; give --export a folder.")
     source = VideoSource(str(video), dataset, pixel_size, frame_time)
     opened = source.open()
+    if workers:
+        start_reading_in()
 
     # Reading torch in takes seconds: a wrong file is told before.
     from ..vae.analysis import analyze_shared_steps, analyze_steps
@@ -166,6 +169,8 @@ def batch(
     as_json: Json = False,
 ) -> None:
     """Analyse many videos: a result for each, one table; one that fails does not stop the others."""
+    if workers:
+        start_reading_in()
     from ..io.source import VideoSource
     from ..vae.batch import analyze_batch_steps
     from ..vae.model import load_model

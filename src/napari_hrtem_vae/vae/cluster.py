@@ -23,6 +23,7 @@ from ..progress import run
 from .stored import TileJob, tile_into_store_steps
 from .tiles import Tile
 from .walk import Walk
+from .worker_start import start_reading_in
 
 _CONNECT_S = 5
 _PAUSE_S = 0.1
@@ -68,7 +69,10 @@ def connected(cluster: ClusterParameters) -> Iterator[DaskCrew]:
         The cluster cannot be reached.
     """
     # Workers would look at their own stacks a hundred times a second.
-    with contextlib.ExitStack() as opened, dask.config.set({"distributed.worker.profile.enabled": False}):
+    settings: dict[str, object] = {"distributed.worker.profile.enabled": False}
+    if cluster.workers:
+        settings["distributed.worker.multiprocessing-method"] = start_reading_in()
+    with contextlib.ExitStack() as opened, dask.config.set(settings):
         try:
             place = cluster.address
             if cluster.workers:

@@ -16,7 +16,9 @@ from .network import Decoder, Encoder, Network
 from .tensor_file import WRITE_ERRORS, write_tensors
 
 Float = NDArray[np.float32]
-_BATCH = 32
+_ENCODED_AT_ONCE = 32
+# What the last layers leave behind of so many windows fits a core's cache: half the time of 32.
+_DRAWN_AT_ONCE = 4
 # Eight bits are enough where a few per cent of a weight change nothing that is shown; they keep the
 # published network's file below 10 MB.
 _STORED_IN_EIGHT_BITS = "encoder.to_log_variance.weight"
@@ -101,10 +103,11 @@ class Model:
         mean = np.empty((len(windows), self.card.latents), np.float32)
         log_variance = np.empty_like(mean)
         with torch.inference_mode():
-            for start in range(0, len(windows), _BATCH):
-                block = torch.from_numpy(windows[start : start + _BATCH, None])
+            for start in range(0, len(windows), _ENCODED_AT_ONCE):
+                some = slice(start, start + _ENCODED_AT_ONCE)
+                block = torch.from_numpy(windows[some, None])
                 for out, part in zip((mean, log_variance), self.encoder(self._placed(block)), strict=True):
-                    out[start : start + _BATCH] = part.float().cpu().numpy()
+                    out[some] = part.float().cpu().numpy()
         return mean, log_variance
 
     def decode(self, z: ArrayLike) -> Float:
@@ -133,9 +136,10 @@ class Model:
             )
         windows = np.empty((len(z), self.card.window, self.card.window), np.float32)
         with torch.inference_mode():
-            for start in range(0, len(z), _BATCH):
-                logits = self.decoder(self._placed(torch.from_numpy(z[start : start + _BATCH])))
-                windows[start : start + _BATCH] = torch.sigmoid(logits)[:, 0].float().cpu().numpy()
+            for start in range(0, len(z), _DRAWN_AT_ONCE):
+                some = slice(start, start + _DRAWN_AT_ONCE)
+                logits = self.decoder(self._placed(torch.from_numpy(z[some])))
+                windows[some] = torch.sigmoid(logits)[:, 0].float().cpu().numpy()
         return windows
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
