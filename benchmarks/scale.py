@@ -40,6 +40,7 @@ from napari_hrtem_vae.vae.model import Model
 from napari_hrtem_vae.vae.parameters import AnalyzeParameters
 
 COMMAND = Path(sys.executable).with_name("hrtem-vae")
+LOOKED_AT = 8  # frames
 BLOCK = 256
 
 
@@ -123,15 +124,15 @@ def memory(options: argparse.Namespace) -> None:
 def frames(options: argparse.Namespace) -> None:
     """Processor time a frame: looking at the video and walking through it, without what is done once.
 
-    Once are the start (encoder, plan), and at the end the maps of all sites and the kinds of what changed:
-    these depend on the sites, not on the frames.
+    Once are the start (encoder, plan, the look at eight frames that any video has), and at the end the maps
+    of all sites and the kinds of what changed: these depend on the sites, not on the frames.
     """
     model = hv.load_model(options.model)
     counts = (50, 500, 5000)
     costs: dict[int, list[list[float]]] = {count: [] for count in counts}
     walk_cost(2, model, options)
     for _ in range(options.repeats):
-        start, _, _ = walk_cost(2, model, options)
+        start, _, _ = walk_cost(LOOKED_AT, model, options)
         for count in counts:
             looked, walked, ended = walk_cost(count, model, options)
             costs[count].append([start, looked - start + walked, ended])
