@@ -35,7 +35,7 @@ def test_workers_import_nothing_from_the_folder_that_the_user_is_in(folder: Path
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a signal")
-@pytest.mark.parametrize("moment_s", [2.0, 5.0])
+@pytest.mark.parametrize("moment_s", [1.0, 3.0, 6.0])
 def test_ctrl_c_reaches_workers_without_a_traceback(folder: Path, moment_s: float) -> None:
     frames = np.random.default_rng(3).poisson(9, (400, 256, 256)).astype(np.uint16)
     np.save(folder / "v.npy", np.tile(frames, (1, 2, 2)))
@@ -51,4 +51,6 @@ def test_ctrl_c_reaches_workers_without_a_traceback(folder: Path, moment_s: floa
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert errors.decode() == "Stopped; what was finished is kept: the same command goes on with it.\n"
+    assert b"Stopped; what was finished is kept" in errors
+    assert b"Traceback" not in errors
+    assert b"Exception" not in errors

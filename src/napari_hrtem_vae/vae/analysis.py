@@ -15,7 +15,7 @@ from ..errors import ClusterError, ParameterError
 from ..io.open import open_video
 from ..io.results import check_place
 from ..io.source import VideoSource
-from ..progress import Steps, run
+from ..progress import Progress, Steps, run
 from .card import DEFAULT_MODEL
 from .layout import (
     DIMS,
@@ -32,6 +32,9 @@ from .model import Model, load_model
 from .parameters import AnalyzeParameters
 from .stored import Crew, Elsewhere, analyze_into_store_steps, tile_maps_steps
 from .walk import components_of, plan_steps, site_grid
+
+# Told first: from then on a stop waits until the workers are there, as half of them could not be ended.
+CONNECTING = Progress(0, 1, "Connecting to the workers")
 
 
 def encode_steps(
@@ -229,6 +232,7 @@ def analyze_shared_steps(
         As of `analyze_steps`.
     """
     check_place(store)
+    yield CONNECTING
     with connected_crew(workers, cluster) as crew:
         elsewhere = Elsewhere.of(crew, source, model)
         video = source.open()
@@ -247,6 +251,7 @@ def connected_crew(workers: int, cluster: str) -> AbstractContextManager[Crew]:
 
 
 __all__ = [
+    "CONNECTING",
     "active_latents",
     "analyze",
     "analyze_shared_steps",

@@ -18,7 +18,7 @@ from ..io.export import save_table_csv
 from ..io.results import check_place, open_result
 from ..io.source import VideoSource
 from ..progress import Progress, Steps
-from .analysis import analyze_steps, connected_crew
+from .analysis import CONNECTING, analyze_steps, connected_crew
 from .layout import result_parameters
 from .model import load_model
 from .parameters import AnalyzeParameters
@@ -107,6 +107,8 @@ def analyze_batch_steps(
     stores = _stores(videos, Path(folder))
     rows: list[BatchRow] = []
     load_model(model)
+    if workers or cluster:
+        yield CONNECTING
     with _crew(workers, cluster) as crew:
         for number, (source, store) in enumerate(zip(videos, stores, strict=True)):
             name = f"Video {number + 1} of {len(videos)}, {Path(source.path).name}"
