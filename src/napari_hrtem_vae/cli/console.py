@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import Field
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..progress import Progress as Step
 from ..progress import Steps, run
 
 Result = TypeVar("Result")
@@ -38,27 +37,15 @@ def drive(steps: Steps[Result], quiet: bool) -> Result:
     """Run long work with a bar and the time left on standard error.
 
     Ctrl-C closes the work at its next step, as a file half written or a task half done would be left
-    else; a second one ends it where it is, as one does before the first step, when nothing is written yet.
+    else; a second one ends it where it is.
 
     Raises
     ------
     CancelledError
         After Ctrl-C.
     """
-    try:
-        first = next(steps)
-    except StopIteration as end:
-        result: Result = end.value
-        return result
     with asked_to_stop(signal.SIGINT) as signals:
-        return _run_with_bar(_from(first, steps), quiet, lambda: bool(signals))
-
-
-def _from(first: Step, steps: Steps[Result]) -> Steps[Result]:
-    """Steps of which the first has been taken."""
-    with closing(steps):
-        yield first
-        return (yield from steps)
+        return _run_with_bar(steps, quiet, lambda: bool(signals))
 
 
 def _run_with_bar(steps: Steps[Result], quiet: bool, stop: Callable[[], bool]) -> Result:
