@@ -89,11 +89,13 @@ class SpotPatches:
         return SpotPatches(self.indices[:count], self.bins[:count], self.place[:count], values)
 
     def take_off(self, spectra: Complex, parts: Sequence[Complex]) -> None:
-        """Change spectra by less the parts of each spot."""
+        """Change spectra (n, ...) by less the parts (..., n, rows, columns) of each spot."""
         flat = spectra.reshape(-1)
-        # One by one: patches of neighbouring spots share places.
-        for place, part in zip(self.place, parts, strict=True):
-            flat[place] -= part
+        shape = self.place.shape[-3:]
+        for places, of_spot in zip(self.place, parts, strict=True):
+            # One by one: patches of neighbouring spots, and of grains, share places.
+            for place, part in zip(places.reshape(-1, *shape), of_spot.reshape(-1, *shape), strict=True):
+                flat[place] -= part
 
     def maps(self, grid: LatticeGrid, basis: Double, sigma: float) -> list[BraggMap]:
         """Bragg maps of all spots: the patches behind Gaussian masks that are centred on the spots.

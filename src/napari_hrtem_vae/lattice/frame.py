@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,57 +174,97 @@ def fit_frames(
         Of each frame and grain.
     """
     sigma = SMOOTHING * grid.period
-    noises = [one.noises(grid, spectra) for one in spots]
-    grains = range(len(spots))
-    bases = [np.stack([of_frame[grain].basis for of_frame in starts]) for grain in grains]
-    masks = [np.stack([of_frame[grain].mask for of_frame in starts]) for grain in grains]
-    fits: list[BasisFit] = []
-    cores: list[Core] = []
-    patches: list[SpotPatches] = []
-    parts: list[list[Complex]] = []
-    for grain, one in enumerate(spots):
-        bases[grain] = _captured(grid, spectra, bases[grain], masks[grain], one.indices, symmetry)
-        patches.append(SpotPatches.of(grid, spectra, bases[grain], one.indices))
-        maps = patches[grain].maps(grid, bases[grain], sigma)
-        parts.append(grain_parts(grid, maps, _cover(grid, masks[grain]), sigma))
-    for places, part in zip(patches, parts, strict=True):
-        places.take_off(spectra, part)
+    order = sorted(range(len(spots)), key=lambda grain: spots[grain].indices)
+    bases: Double = np.array([[of_frame[grain].basis for of_frame in starts] for grain in order])
+    masks: Mask = np.array([[of_frame[grain].mask for of_frame in starts] for grain in order])
+    weight, cover = _inner_weight(grid, masks), _cover(grid, masks)
+    groups = []
+    for at, members in _alike([spots[grain] for grain in order]):
+        bases[at] = _captured(grid, spectra, bases[at], weight[at], members[0].indices, symmetry)
+        group = _Group.cut(grid, spectra, at, members, bases[at])
+        group.parts = grain_parts(grid, group.patches.maps(grid, bases[at], sigma), cover[at], sigma)
+        groups.append(group)
+    for one in groups:
+        one.patches.take_off(spectra, one.parts)
+    fit, core = BasisFit(bases, np.empty((*bases.shape[:2], 4, 4))), Core.nowhere(masks.shape)
+    power = np.empty((*bases.shape[:2], *grid.coarse_shape), np.float32)
     for _ in range(passes):
-        fits, found, powers = [], [], []
-        for grain, one in enumerate(spots):
-            alone = patches[grain].again(spectra, parts[grain], len(one.indices))
-            weight = _inner_weight(grid, masks[grain])
-            fits.append(_refined(grid, alone, bases[grain], weight, symmetry, noises[grain]))
-            bases[grain] = fits[-1].basis
-            found.append(alone.maps(grid, bases[grain], sigma))
+        found = []
+        for one in groups:
+            alone = one.alone(spectra)
+            refined = _refined(grid, alone, fit.basis[one.at], weight[one.at], symmetry, one.noises)
+            fit.basis[one.at], fit.covariance[one.at] = refined.basis, refined.covariance
+            found.append(alone.maps(grid, refined.basis, sigma))
             # Higher orders add to the angle; they fade otherwise at the edge, and not with every defocus.
-            power = fringe_power(found[-1][: one.firsts], noises[grain][: one.firsts], sigma)
-            power[~weight.any((-2, -1))] = 0
-            powers.append(power)
-        amplitudes = [np.sqrt(np.maximum(grid.to_fine(power), 0)) for power in powers]
-        shares = [grid.blur_fine(mask.astype(np.float32), sigma) for mask in masks]
-        cores = [core_of(amplitude, share) for amplitude, share in zip(amplitudes, shares, strict=True)]
-        masks = _masks(grid, cores, exclusive, [_HALF] * len(cores))
-        for grain, maps in enumerate(found):
-            before, parts[grain] = parts[grain], grain_parts(grid, maps, _cover(grid, masks[grain]), sigma)
-            change = [new - old for new, old in zip(parts[grain], before, strict=True)]
-            patches[grain].take_off(spectra, change)
-    firsts = [
-        places.again(spectra, part, one.firsts)
-        for places, part, one in zip(patches, parts, spots, strict=True)
-    ]
-    masks = _sharpened(grid, firsts, bases, masks, exclusive)
-    by_grain = [
-        _grain_fits(grid, *told, symmetry) for told in zip(fits, masks, cores, noises, spots, strict=True)
-    ]
+            power[one.at] = fringe_power(found[-1][: one.firsts], one.noises[: one.firsts], sigma)
+        power[~weight.any((-2, -1))] = 0
+        amplitude = np.sqrt(np.maximum(grid.to_fine(power), 0))
+        core = core_of(amplitude, grid.blur_fine(masks.astype(np.float32), sigma))
+        masks = _masks(grid, core, exclusive, _HALF)
+        weight, cover = _inner_weight(grid, masks), _cover(grid, masks)
+        for one, maps in zip(groups, found, strict=True):
+            before, one.parts = one.parts, grain_parts(grid, maps, cover[one.at], sigma)
+            one.patches.take_off(spectra, [new - old for new, old in zip(one.parts, before, strict=True)])
+    masks = _sharpened(grid, spectra, groups, fit.basis, masks, exclusive)
+    by_grain: list[list[GrainFit]] = [[] for _ in spots]
+    for grain, of_grain in zip(order, _grain_fits(grid, fit, masks, core, groups, symmetry), strict=True):
+        by_grain[grain] = of_grain
     return [list(of_frame) for of_frame in zip(*by_grain, strict=True)]
 
 
+@dataclass
+class _Group:
+    """Grains that have the same spots: fitted at once, as many small steps would hold up other threads.
+
+    Parameters
+    ----------
+    at : slice
+        Which of all grains, in the order in which they are fitted.
+    indices : tuple of tuple of int
+    firsts : int
+        As in `GrainSpots`.
+    noises : ndarray (spot, grain, n)
+    patches : SpotPatches
+        (spot, grain, n, rows, columns).
+    parts : list of ndarray (grain, n, rows, columns)
+        What was taken off the spectra, by spot.
+    """
+
+    at: slice
+    indices: Indices
+    firsts: int
+    noises: Double
+    patches: SpotPatches
+    parts: list[Complex]
+
+    @classmethod
+    def cut(
+        cls, grid: LatticeGrid, spectra: Complex, at: slice, spots: Sequence[GrainSpots], bases: Double
+    ) -> _Group:
+        """Cut the spots of grains with these bases (grain, n, 2, 2) out of spectra (n, rows, columns)."""
+        indices = spots[0].indices
+        noises = np.stack([one.noises(grid, spectra) for one in spots], axis=1)
+        patches = SpotPatches.of(grid, spectra, bases, indices)
+        return cls(at, indices, spots[0].firsts, noises, patches, [])
+
+    def alone(self, spectra: Complex, firsts_alone: bool = False) -> SpotPatches:
+        """Patches of each grain without the others."""
+        return self.patches.again(spectra, self.parts, self.firsts if firsts_alone else len(self.indices))
+
+
+def _alike(spots: Sequence[GrainSpots]) -> Iterator[tuple[slice, list[GrainSpots]]]:
+    """Neighbours that look at the same spots, and where they are."""
+    first = 0
+    for _, some in groupby(spots, key=lambda one: one.indices):
+        members = list(some)
+        yield slice(first, first + len(members)), members
+        first += len(members)
+
+
 def _captured(
-    grid: LatticeGrid, spectra: Complex, starts: Double, masks: Mask, indices: Indices, symmetry: Symmetry
+    grid: LatticeGrid, spectra: Complex, starts: Double, weight: Float, indices: Indices, symmetry: Symmetry
 ) -> Double:
-    """Bases (n, 2, 2) near enough to be refined; of a grain that is nowhere, the start."""
-    weight = _inner_weight(grid, masks)
+    """Bases (..., 2, 2) near enough to be refined; of a grain that is nowhere, the start."""
     maps = SpotPatches.of(grid, spectra, starts, indices).maps(grid, starts, _FIT_SMOOTHING * grid.period)
     found = capture_basis(grid, maps, weight, symmetry)
     return np.where(weight.any((-2, -1), keepdims=True), found, starts)
@@ -237,7 +278,7 @@ def _refined(
     symmetry: Symmetry,
     noises: Double,
 ) -> BasisFit:
-    """Bases (n, 2, 2) from where the grain is; of a grain that is nowhere, the start."""
+    """Bases (..., 2, 2) from where the grain is; of a grain that is nowhere, the start."""
     sigma = _FIT_SMOOTHING * grid.period
     fit = refine_basis(grid, patches.maps(grid, starts, sigma), weight, starts, symmetry, noises, sigma)
     there = weight.any((-2, -1), keepdims=True)
@@ -245,64 +286,58 @@ def _refined(
 
 
 def _grain_fits(
-    grid: LatticeGrid,
-    fit: BasisFit,
-    masks: Mask,
-    core: Core,
-    noises: Double,
-    spots: GrainSpots,
-    symmetry: Symmetry,
-) -> list[GrainFit]:
-    """What is told of one grain in each frame."""
-    signals = core.amplitude / map_noise(root_mean_square(noises[: spots.firsts]), SMOOTHING * grid.period)
-    angles = angle_and_spacing(fit, symmetry)
+    grid: LatticeGrid, fit: BasisFit, masks: Mask, core: Core, groups: Sequence[_Group], symmetry: Symmetry
+) -> list[list[GrainFit]]:
+    """What is told of each grain, frame by frame."""
+    noises = np.concatenate([root_mean_square(one.noises[: one.firsts]) for one in groups])
+    signals = core.amplitude / map_noise(noises, SMOOTHING * grid.period)
+    told = angle_and_spacing(fit, symmetry)
     edge_sigma = _EDGE_SMOOTHING * grid.period
-    found = []
-    for frame, (mask, signal) in enumerate(zip(masks, signals, strict=True)):
-        angle, angle_sigma, spacing, spacing_sigma = (float(one) for one in angles[:, frame])
-        found.append(
-            GrainFit(
-                fit.basis[frame],
-                mask,
-                angle,
-                angle_sigma,
-                spacing,
-                spacing_sigma,
-                float(core.amplitude[frame]),
-                float(signal),
-                float(np.count_nonzero(mask)),
-                area_error(grid, mask, float(signal) * _EDGE_SMOOTHING / SMOOTHING, edge_sigma),
-            )
+
+    def of(grain: int, frame: int) -> GrainFit:
+        angle, angle_sigma, spacing, spacing_sigma = told[:, grain, frame].tolist()
+        mask, signal = masks[grain, frame], float(signals[grain, frame])
+        return GrainFit(
+            fit.basis[grain, frame],
+            mask,
+            angle,
+            angle_sigma,
+            spacing,
+            spacing_sigma,
+            float(core.amplitude[grain, frame]),
+            signal,
+            float(np.count_nonzero(mask)),
+            area_error(grid, mask, signal * _EDGE_SMOOTHING / SMOOTHING, edge_sigma),
         )
-    return found
+
+    return [[of(grain, frame) for frame in range(masks.shape[1])] for grain in range(len(masks))]
 
 
 def _sharpened(
     grid: LatticeGrid,
-    patches: Sequence[SpotPatches],
-    bases: Sequence[Double],
-    masks: list[Mask],
+    spectra: Complex,
+    groups: Sequence[_Group],
+    bases: Double,
+    masks: Mask,
     exclusive: bool,
-) -> list[Mask]:
+) -> Mask:
     """Masks bounded where the amplitude in phase, under less blur, falls to the level their bend asks for."""
     sigma = _EDGE_SMOOTHING * grid.period
-    amplitudes = []
-    for one, basis, mask in zip(patches, bases, masks, strict=True):
-        maps = one.maps(grid, basis, sigma)
-        amplitudes.append(amplitude_in_phase(grid, maps, _cover(grid, mask), SMOOTHING * grid.period))
+    cover = _cover(grid, masks)
+    amplitude = np.empty(masks.shape, np.float32)
+    for one in groups:
+        maps = one.alone(spectra, firsts_alone=True).maps(grid, bases[one.at], sigma)
+        amplitude[one.at] = amplitude_in_phase(grid, maps, cover[one.at], SMOOTHING * grid.period)
     for _ in range(_EDGE_PASSES):
-        shares = [grid.blur_fine(mask.astype(np.float32), sigma) for mask in masks]
-        cores = [core_of(amplitude, share) for amplitude, share in zip(amplitudes, shares, strict=True)]
-        levels = [edge_level(grid, mask, share, sigma) for mask, share in zip(masks, shares, strict=True)]
-        masks = _masks(grid, cores, exclusive, levels)
+        share = grid.blur_fine(masks.astype(np.float32), sigma)
+        level = edge_level(grid, masks, share, sigma)
+        masks = _masks(grid, core_of(amplitude, share), exclusive, level)
     return masks
 
 
-def _masks(
-    grid: LatticeGrid, cores: Sequence[Core], exclusive: bool, levels: Sequence[Float | float]
-) -> list[Mask]:
+def _masks(grid: LatticeGrid, core: Core, exclusive: bool, level: Float | float) -> Mask:
     least = (grid.period / grid.fine_step) ** 2
-    return [tidy(mask, least) for mask in present(grid, cores, exclusive, levels)]
+    return tidy(present(grid, core, exclusive, level), least)
 
 
 def _cover(grid: LatticeGrid, mask: Mask) -> Float:

@@ -40,6 +40,11 @@ class Core:
     amplitude: Double
     ratio: Float
 
+    @classmethod
+    def nowhere(cls, shape: tuple[int, ...]) -> Core:
+        """Cores of grains that were not looked for yet, on cells (..., rows, columns)."""
+        return cls(np.zeros(shape[:-2]), np.zeros(shape, np.float32))
+
 
 def amplitude_in_phase(grid: LatticeGrid, maps: Sequence[BraggMap], cover: Float, reach: float) -> Float:
     """Fringe amplitude in phase with the grain's own fringes, those of its inside carried on beyond its edge.
@@ -104,21 +109,24 @@ def _median(values: Float) -> float:
     return float(high if len(values) % 2 else (values[:middle].max() + high) / 2)
 
 
-def present(
-    grid: LatticeGrid, cores: Sequence[Core], exclusive: bool, levels: Sequence[Float | float]
-) -> list[Mask]:
+def present(grid: LatticeGrid, core: Core, exclusive: bool, level: Float | float) -> Mask:
     """Cells where the amplitude exceeds a share of the core's; each cell goes to one grain if `exclusive`.
 
     Because the core is of the same frame, a change of contrast or of defocus moves no edge.
+
+    Parameters
+    ----------
+    core : Core
+        Of grains (grain, ...).
+    exclusive : bool
+    level : float or ndarray (grain, ..., rows, columns)
     """
-    inside = [core.ratio > level for core, level in zip(cores, levels, strict=True)]
-    if exclusive and len(cores) > 1:
-        strongest = np.maximum.reduce([core.ratio for core in cores])
-        inside = [mask & (core.ratio >= strongest) for core, mask in zip(cores, inside, strict=True)]
+    inside = np.asarray(core.ratio > level)
+    if exclusive and len(inside) > 1:
+        inside &= core.ratio >= core.ratio.max(0)
     rows, columns = grid.cells
-    for mask in inside:
-        mask[..., rows:, :] = False
-        mask[..., columns:] = False
+    inside[..., rows:, :] = False
+    inside[..., columns:] = False
     return inside
 
 

@@ -89,10 +89,17 @@ def whitened_spectrum(frames: Float, workers: int = 1) -> Float:
         sorting = pool.submit(_Rings.within, rows, columns)
         powers = list(pool.map(power_of, frames))
         rings = sorting.result()
-        half = np.sum(list(pool.map(whitened, powers, rings.noises(powers), repeat(rings))), axis=0)
+        half, *others = pool.map(whitened, powers, rings.noises(powers), repeat(rings))
+    for other in others:
+        half += other
     half /= np.float32(len(frames))
-    mirrored = np.roll(half[::-1], 1, axis=0)[:, 1 : (columns + 1) // 2][:, ::-1]
-    return np.asarray(fft.fftshift(np.concatenate([half, mirrored], axis=1)), np.float32)
+    # The other half is that of the Friedel mates, turned by 180° about the zero frequency.
+    middle = columns // 2
+    whole = np.empty((rows, columns), np.float32)
+    whole[:, middle:] = np.roll(half[:, : columns - middle], rows // 2, axis=0)
+    mates = half[np.mod(rows // 2 - np.arange(rows), rows)]
+    whole[:, :middle] = mates[:, middle:0:-1]
+    return whole
 
 
 @dataclass(frozen=True)
