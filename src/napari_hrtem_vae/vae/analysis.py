@@ -175,11 +175,13 @@ def analyze_steps(
             raw[name][place] = values
         known.take(block, tile.first_row, tile.first_column, components)
         labels = {**coords, "y": coords["y"][tile.rows], "x": coords["x"][tile.columns]}
-        yield walk.progress(finished=labelled_maps(found, p[place], labels, active, plan.grid))
+        told = labelled_maps(found, p[place], labels, active, plan.grid, plan.change_p_of(tile))
+        yield walk.progress(finished=told)
     walk.forget_field()
     result = xr.Dataset(coords=coords)
     if frames > 1:
-        maps, noise = labelled_maps(raw, p, coords, active, plan.grid), raw["noise"].mean(-1)
+        maps = labelled_maps(raw, p, coords, active, plan.grid, plan.change_p)
+        noise = raw["noise"].mean(-1)
         final = final_maps_steps(maps, noise, known, frames, model, plan.grid, parameters)
         result = result.merge((yield from final))
     result.attrs = {

@@ -91,10 +91,14 @@ def labelled_maps(
     coords: dict[str, xr.DataArray],
     active: NDArray[np.bool_] | None,
     grid: SiteGrid,
+    change_p: Double | None = None,
 ) -> xr.Dataset:
-    """Maps of a tile or of all sites; of a tile, what needs all sites together is provisional."""
+    """Maps of a tile or of all sites; of a tile, what needs all sites together is provisional.
+
+    `change_p` is what the frames tell of these sites; without it latents do.
+    """
     labels = {name: coords[name] for name in DIMS[1:]}
-    return maps_dataset(raw, p, labels, active, grid.window / grid.step)
+    return maps_dataset(raw, p, labels, active, grid.window / grid.step, change_p)
 
 
 def final_maps_steps(

@@ -263,6 +263,7 @@ def maps_dataset(
     coords: dict[str, xr.DataArray],
     active: NDArray[np.bool_] | None = None,
     sites_per_window: float = SITES_PER_WINDOW,
+    of_site: Double | None = None,
 ) -> xr.Dataset:
     """Label maps, and add what needs all sites together: significance and change.
 
@@ -276,12 +277,15 @@ def maps_dataset(
         y, x and latent.
     active, sites_per_window
         See `dynamics.map_dynamics`.
+    of_site : ndarray (y, x), optional
+        `change_p` where it is known from the frames.
     """
     labelled = {name: (("y", "x", "latent"), values) for name, values in maps.items() if name in MAP_NAMES}
     dataset = xr.Dataset(labelled, coords=coords)
     dataset["significance"] = (("y", "x", "latent"), evidence(p))
     changes = {name: maps[name] for name in SITE_CHANGES if name in maps}
-    of_site = change_p(changes, active, sites_per_window) if changes else None
+    if of_site is None and len(changes) == len(SITE_CHANGES):
+        of_site = change_p(changes, active, sites_per_window)
     if of_site is None:
         of_site = combined_p(p if active is None or not active.any() else p[..., active])
     dataset["change_p"] = (("y", "x"), of_site)

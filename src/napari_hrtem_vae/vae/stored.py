@@ -21,7 +21,6 @@ from ..io.memory import give_back_memory, memory_budget
 from ..io.results import ResultStore
 from ..io.source import VideoSource
 from ..progress import Progress, Steps, relabel
-from ..video.geometry import SiteGrid
 from ..video.reading import CHUNK_BYTES
 from .evidence import SITE_CHANGES
 from .layout import (
@@ -206,7 +205,7 @@ def analyze_into_store_steps(
         result = xr.Dataset()
         if walk.plan.size.frames > 1:
             grid, frames = walk.plan.grid, walk.plan.size.frames
-            maps, noise = _maps_of_all(written.path, coords, active, grid)
+            maps, noise = _maps_of_all(written.path, coords, active, walk.plan)
             give_back_memory()
             known = _read_moments(written.path, empty_moments(walk))
             result = yield from final_maps_steps(maps, noise, known, frames, model, grid, parameters)
@@ -300,7 +299,7 @@ def _read_maps(
 
 
 def _maps_of_all(
-    store: Path, coords: dict[str, xr.DataArray], active: Active, grid: SiteGrid
+    store: Path, coords: dict[str, xr.DataArray], active: Active, plan: WalkPlan
 ) -> tuple[xr.Dataset, Float]:
     """Labelled maps of all sites, and the mean noise of each; what is on the disk as it is stays there."""
     raw: dict[str, Any]
@@ -310,7 +309,8 @@ def _maps_of_all(
     raw, p = _read_maps(store, slice(None), slice(None), SITE_CHANGES)
     raw |= {name: da.from_zarr(store / stored_name(name)) for name in RAW_MAPS}
     give_back_memory()
-    return labelled_maps(raw, p, coords, active, grid), raw["noise"].mean(-1)
+    noise = raw["noise"].mean(-1)
+    return labelled_maps(raw, p, coords, active, plan.grid, plan.change_p), noise
 
 
 def _read_moments(store: Path, known: SiteMoments) -> SiteMoments:
@@ -336,7 +336,8 @@ def _maps_of(
     if walk.plan.size.frames < 2:
         return None
     labels = {**coords, "y": coords["y"][tile.rows], "x": coords["x"][tile.columns]}
-    return labelled_maps(*_read_maps(store.path, tile.rows, tile.columns), labels, active, walk.plan.grid)
+    raw, p = _read_maps(store.path, tile.rows, tile.columns)
+    return labelled_maps(raw, p, labels, active, walk.plan.grid, walk.plan.change_p_of(tile))
 
 
 def _check_memory_of_tiles(walk: Walk, tiles: list[Tile], parameters: AnalyzeParameters, store: Path) -> None:

@@ -29,6 +29,7 @@ from .meaning.window_changes import MOMENTS, Moments
 from .model import Model
 from .parameters import AnalyzeParameters
 from .preprocessing import FrameStatistics, Preprocessing, prepare_steps
+from .stretches import StretchFrames
 from .tiles import Tile, WalkSize, plan_tiles
 
 Float = NDArray[np.float32]
@@ -108,6 +109,8 @@ class WalkPlan:
     unreadable : ndarray (frames,), bool
         Frames that cannot be read, and are blank.
     drift : DriftTaken, optional
+    change_p : ndarray (y, x), optional
+        What the frames tell of change at each site, see `StretchFrames`.
     """
 
     size: WalkSize
@@ -116,11 +119,16 @@ class WalkPlan:
     statistics: FrameStatistics
     unreadable: NDArray[np.bool_]
     drift: DriftTaken | None = None
+    change_p: NDArray[np.float64] | None = None
 
     @property
     def grid(self) -> SiteGrid:
         """Where the sites lie."""
         return self.size.grid
+
+    def change_p_of(self, tile: Tile) -> NDArray[np.float64] | None:
+        """What the frames tell of change at a tile's sites."""
+        return None if self.change_p is None else self.change_p[tile.rows, tile.columns]
 
     @property
     def left_out(self) -> NDArray[np.bool_]:
@@ -343,11 +351,16 @@ class _Look:
         if not self.elsewhere and loaded + max(loaded, replace(size, copies=2).need(1, 1)) <= budget:
             video = yield from _load_steps(video)
             budget -= loaded
-        preprocessing, statistics = yield from prepare_steps(video, self.card, self.parameters, grid)
+        stretches = StretchFrames(len(video), grid, self.card.smoothing_px, self.parameters.outliers)
+        also = stretches.take
+        preprocessing, statistics = yield from prepare_steps(video, self.card, self.parameters, grid, also)
+        seen = None if drift is None else drift.seen
+        change_p = yield from stretches.change_steps(preprocessing.beam, seen)
+        del stretches, also
         if drift is not None or not statistics.usable.all():
             size = replace(size, copies=2)
         tiles = tuple(plan_tiles(size, budget, self.workers, self.encoder.rows_together))
-        plan = WalkPlan(size, tiles, preprocessing, statistics, unreadable, drift)
+        plan = WalkPlan(size, tiles, preprocessing, statistics, unreadable, drift, change_p)
         return Walk(video, self.encoder, plan)
 
 
