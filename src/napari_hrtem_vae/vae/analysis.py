@@ -19,7 +19,8 @@ from ..progress import Progress, Steps, run
 from .card import DEFAULT_MODEL
 from .layout import (
     DIMS,
-    TILE_MAPS,
+    FRAME_NOISE,
+    RAW_MAPS,
     active_latents,
     empty_moments,
     field_coordinates,
@@ -157,7 +158,8 @@ def analyze_steps(
     plan, frames, latents = walk.plan, len(video), model.card.latents
     coords = field_coordinates(video, plan.grid, latents)
     active = active_latents(model.card)
-    raw = {name: np.full((*plan.grid.shape, latents), np.nan, np.float32) for name in TILE_MAPS}
+    raw = {name: np.full((*plan.grid.shape, latents), np.nan, np.float32) for name in RAW_MAPS}
+    raw[FRAME_NOISE] = np.full(plan.grid.shape, np.nan, np.float32)
     p = np.full((*plan.grid.shape, latents), np.nan)
     walk.components = components_of(model, parameters)
     known = empty_moments(walk)
@@ -181,8 +183,7 @@ def analyze_steps(
     result = xr.Dataset(coords=coords)
     if frames > 1:
         maps = labelled_maps(raw, p, coords, active, plan.grid, plan.change_p)
-        noise = raw["noise"].mean(-1)
-        final = final_maps_steps(maps, noise, known, frames, model, plan.grid, parameters)
+        final = final_maps_steps(maps, raw[FRAME_NOISE], known, frames, model, plan.grid, parameters)
         result = result.merge((yield from final))
     result.attrs = {
         **result_attributes(video, model, parameters, walk),

@@ -248,6 +248,32 @@ def site_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
     return maps | changes, p
 
 
+def frame_noise_steps(field: Float) -> Steps[Float]:
+    """Variance of z from frame to frame, half of the mean squared difference of neighbours; mean of latents.
+
+    Parameters
+    ----------
+    field : ndarray (frames, y, x, latent)
+        As `raw_maps_steps` takes it.
+
+    Returns
+    -------
+    ndarray (y, x), float32
+        NaN for fewer frames than tell it.
+    """
+    usable, _ = _told(field)
+    rows, columns = field.shape[1:3]
+    noise = np.full((rows, columns), np.nan, np.float32)
+    if usable.sum() < FEWEST_FRAMES:
+        return noise
+    for row in range(rows):
+        series = field[:, row] if usable.all() else field[usable, row]
+        steps = np.diff(series, axis=0)
+        noise[row] = np.einsum("tnl,tnl->n", steps, steps) / (2 * steps.shape[0] * steps.shape[2])
+        yield Progress(row, rows, "Looking at the noise")
+    return noise
+
+
 def _placed(values: NDArray[Number], sites: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[Number]:
     """Values of the sites that are told, at their places; NaN elsewhere."""
     if sites.all():
