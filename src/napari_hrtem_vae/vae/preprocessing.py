@@ -131,17 +131,17 @@ def frame_statistics_steps(
     count = max(1, CHUNK_BYTES // (4 * video[0].size))
     done = 0
 
-    def prepare(start: int, frames: Float) -> FrameStatistics:
-        found = frame_statistics(frames, levels)
-        if also is not None:
-            also(start, frames, found, levels)
-        return found
+    def prepare(_: int, frames: Float) -> tuple[Float, FrameStatistics]:
+        return frames, frame_statistics(frames, levels)
 
     for chunk in read_ahead(video, count, slice(None), prepare):
         yield Progress(done, len(video), "Checking the frames")
         if chunk is not None:
-            parts.append(chunk[1])
-            done += len(chunk[1].mean)
+            frames, found = chunk[1]
+            if also is not None:
+                also(done, frames, found, levels)
+            parts.append(found)
+            done += len(frames)
     columns = zip(*((part.mean, part.deviation, part.usable, part.bright) for part in parts), strict=True)
     statistics = FrameStatistics(*(np.concatenate(column) for column in columns))
     if not statistics.usable.any():

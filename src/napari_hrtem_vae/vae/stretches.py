@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from numpy.typing import NDArray
 
 from ..progress import Progress, Steps, run
@@ -27,6 +28,7 @@ STRETCHES, COMPONENTS = 20, 40
 # Frames are smoothed and hold little that half their pixels do not.
 BINNING = 2
 _WINDOWS, _SEED = 8000, 0
+_ROWS_AT_ONCE = 8
 _FARTHEST = 6e4  # deviations, within what a float16 holds
 # To prepare a mean frame: nothing is left out of it any more.
 _AS_IT_IS = FrameStatistics(
@@ -112,11 +114,11 @@ class StretchFrames:
         yield Progress(0, rows, "Looking for change")
         components = principal_components(self._some_windows(beam), COMPONENTS)
         changes = {name: np.empty((rows, columns, components.count), np.float32) for name in SITE_CHANGES}
-        for row in range(rows):
-            z = self._components_of_row(row, beam, components)
-            for name, values in run(site_changes_steps(z[:, None])).items():
-                changes[name][row] = values[0]
-            yield Progress(row, rows, "Looking for change")
+        for first in range(0, rows, _ROWS_AT_ONCE):
+            some = slice(first, min(first + _ROWS_AT_ONCE, rows))
+            for name, values in run(site_changes_steps(self._components_of(some, beam, components))).items():
+                changes[name][some] = values
+            yield Progress(some.stop, rows, "Looking for change")
         if seen is not None:
             for values in changes.values():
                 values[~seen] = np.nan
@@ -151,19 +153,23 @@ class StretchFrames:
             windows[here] = self._part(stretch, beam)(some).reshape(-1, self._size**2)
         return windows
 
-    def _components_of_row(self, row: int, beam: float | None, components: Components) -> Float:
-        """Components (stretch, column, component) of the windows of a row of sites."""
-        top, lefts = self._first_px(0)[row], self._first_px(1)
-        found = np.empty((len(self._means), len(lefts), components.count), np.float32)
-        for stretch, mean in enumerate(self._means):
-            strip = self._part(stretch, beam)(mean[top : top + self._size])
-            windows = np.lib.stride_tricks.sliding_window_view(strip, self._size, axis=1)[:, lefts]
-            found[stretch] = components.encode(windows.swapaxes(0, 1))[0]
-        return found
+    def _components_of(self, rows: slice, beam: float | None, components: Components) -> Float:
+        """Components (stretch, row, column, component) of the windows of some rows of sites."""
+        tops, lefts = self._first_px(0)[rows], self._first_px(1)
+        part = slice(tops[0], tops[-1] + self._size)
+        strips = np.stack([self._part(stretch, beam)(mean[part]) for stretch, mean in enumerate(self._means)])
+        kernels = components.axes.T.reshape(-1, 1, self._size, self._size)
+        # Windows lie evenly, but at odd steps of the unbinned frame.
+        stride = max(1, self._grid.step // BINNING) if self._grid.step % BINNING == 0 else 1
+        z = functional.conv2d(torch.from_numpy(strips[:, None]), torch.from_numpy(kernels), stride=stride)
+        of_rows = z.movedim(1, -1).numpy()[:, (tops - tops[0]) // stride]
+        return np.asarray(of_rows[:, :, lefts // stride] - components.offset, np.float32)
 
 
 def _binned(frame: Float) -> Float:
     """Means of squares of pixels; a sliver at the end is lost."""
-    rows, columns = (size // BINNING for size in frame.shape)
-    cut = frame[: rows * BINNING, : columns * BINNING]
-    return np.asarray(cut.reshape(rows, BINNING, columns, BINNING).mean((1, 3)))
+    rows, columns = (size // BINNING * BINNING for size in frame.shape)
+    # Adding strided views is several times faster than a mean over two axes.
+    tall = np.add.reduce([frame[row:rows:BINNING, :columns] for row in range(BINNING)])
+    wide = np.add.reduce([tall[:, column::BINNING] for column in range(BINNING)])
+    return np.asarray(wide / BINNING**2, np.float32)
