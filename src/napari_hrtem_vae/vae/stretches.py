@@ -6,6 +6,7 @@ beyond them, and the latents of a network that keeps every detail, add noise of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -159,11 +160,16 @@ class StretchFrames:
         part = slice(tops[0], tops[-1] + self._size)
         strips = np.stack([self._part(stretch, beam)(mean[part]) for stretch, mean in enumerate(self._means)])
         kernels = components.axes.T.reshape(-1, 1, self._size, self._size)
-        # Windows lie evenly, but at odd steps of the unbinned frame.
-        stride = max(1, self._grid.step // BINNING) if self._grid.step % BINNING == 0 else 1
+        # At a step of odd pixels binned windows do not lie evenly.
+        stride = self._grid.step // BINNING if self._grid.step % BINNING == 0 else 1
         z = functional.conv2d(torch.from_numpy(strips[:, None]), torch.from_numpy(kernels), stride=stride)
         of_rows = z.movedim(1, -1).numpy()[:, (tops - tops[0]) // stride]
         return np.asarray(of_rows[:, :, lefts // stride] - components.offset, np.float32)
+
+
+def stretch_bytes(grid: SiteGrid) -> int:
+    """What the mean frames of a video take."""
+    return STRETCHES * math.prod(grid.enlarged) // BINNING**2 * np.dtype(np.float16).itemsize
 
 
 def _binned(frame: Float) -> Float:

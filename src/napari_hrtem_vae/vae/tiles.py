@@ -10,6 +10,7 @@ from ..errors import ParameterError
 from ..video.geometry import SiteGrid
 from ..video.reading import CHUNK_BYTES
 from .meaning.window_changes import MOMENTS
+from .stretches import stretch_bytes
 
 # Several bands let a map fill in while the rest is computed.
 _MOST_BANDS = 6
@@ -108,7 +109,7 @@ class WalkSize:
         walking += 2 * MOMENTS * band
         if self.maps_in_memory:
             walking += 5 * maps
-        whole_frame = _COPIES_OF_A_FRAME * 4 * math.prod(self.grid.frame)
+        whole_frame = _COPIES_OF_A_FRAME * 4 * math.prod(self.grid.frame) + stretch_bytes(self.grid)
         return held + max(walking, whole_frame, _COPIES_OF_MAPS * maps)
 
     def _chunk_bytes(self, rows: int, columns: int) -> int:
