@@ -42,7 +42,8 @@ def encode_steps(
     video: xr.DataArray, model: Model, parameters: AnalyzeParameters, *, one_pass: bool = True
 ) -> Steps[xr.DataArray]:
     """Encode every site of every frame; yields progress by the batch and returns what `encode` does."""
-    walk = yield from plan_steps(video, model, replace(parameters, keep_field=True), one_pass)
+    whole = replace(parameters, keep_field=True)
+    walk = yield from plan_steps(video, model, whole, one_pass, maps=False)
     grid, latents = walk.plan.grid, model.card.latents
     field = np.empty((len(video), *grid.shape, latents), np.float32)
     for tile in walk.plan.tiles:

@@ -21,6 +21,7 @@ from ..video.shift import apply_shifts, common_area, shift_array
 from ..video.unreadable import blank_frames, find_unreadable_steps
 from .card import ModelCard
 from .encoding import FrameEncoder, choose_device
+from .evidence import FEWEST_FRAMES
 from .meaning.calibrated import calibration_of
 from .meaning.components import Components
 from .meaning.moment_frames import MomentFrames
@@ -263,6 +264,7 @@ def plan_steps(
     parameters: AnalyzeParameters,
     one_pass: bool,
     *,
+    maps: bool = True,
     stored: bool = False,
     elsewhere: bool = False,
     workers: int = 1,
@@ -277,6 +279,8 @@ def plan_steps(
     parameters : AnalyzeParameters
     one_pass : bool
         See `FrameEncoder`.
+    maps : bool
+        Maps are wanted, so that change is looked for.
     stored : bool
         Results go to a store as they come: neither z nor maps of all sites are kept in memory.
     elsewhere : bool
@@ -307,7 +311,7 @@ def plan_steps(
     _check_memory(size, budget)
     encoder = make_encoder(model, parameters, one_pass=one_pass)
     unreadable = np.zeros(len(video), bool)
-    look = _Look(size, budget, elsewhere, workers, encoder, model.card, parameters)
+    look = _Look(size, budget, maps, elsewhere, workers, encoder, model.card, parameters)
     try:
         return (yield from look.steps(video, unreadable))
     except VideoFileError:
@@ -333,6 +337,7 @@ class _Look:
 
     size: WalkSize
     budget: int
+    maps: bool
     elsewhere: bool
     workers: int
     encoder: FrameEncoder
@@ -351,17 +356,24 @@ class _Look:
         if not self.elsewhere and loaded + max(loaded, replace(size, copies=2).need(1, 1)) <= budget:
             video = yield from _load_steps(video)
             budget -= loaded
-        stretches = StretchFrames(len(video), grid, self.card.smoothing_px, self.parameters.outliers)
-        also = stretches.take
-        preprocessing, statistics = yield from prepare_steps(video, self.card, self.parameters, grid, also)
-        seen = None if drift is None else drift.seen
-        change_p = yield from stretches.change_steps(preprocessing.beam, seen)
-        del stretches, also
+        preprocessing, statistics, change_p = yield from self._prepare_steps(video, drift)
         if drift is not None or not statistics.usable.all():
             size = replace(size, copies=2)
         tiles = tuple(plan_tiles(size, budget, self.workers, self.encoder.rows_together))
         plan = WalkPlan(size, tiles, preprocessing, statistics, unreadable, drift, change_p)
         return Walk(video, self.encoder, plan)
+
+    def _prepare_steps(
+        self, video: xr.DataArray, drift: DriftTaken | None
+    ) -> Steps[tuple[Preprocessing, FrameStatistics, NDArray[np.float64] | None]]:
+        """Read the video once: how frames are prepared, what each is like, and where they change."""
+        grid, card, parameters = self.size.grid, self.card, self.parameters
+        if not self.maps or len(video) < FEWEST_FRAMES:
+            return *(yield from prepare_steps(video, card, parameters, grid)), None
+        stretches = StretchFrames(len(video), grid, card.smoothing_px, parameters.outliers)
+        found = yield from prepare_steps(video, card, parameters, grid, stretches.take)
+        seen = None if drift is None else drift.seen
+        return *found, (yield from stretches.change_steps(found[0].beam, seen))
 
 
 def make_encoder(model: Model, parameters: AnalyzeParameters, *, one_pass: bool = True) -> FrameEncoder:
