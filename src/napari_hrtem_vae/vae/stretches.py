@@ -30,6 +30,8 @@ STRETCHES, COMPONENTS = 20, 40
 BINNING = 2
 _WINDOWS, _SEED = 8000, 0
 _ROWS_AT_ONCE = 8
+# Variance of second differences of white noise over its own; median of a squared normal number over its mean.
+_OF_SECOND, _MEDIAN_OF_SQUARE = 6, 0.4549
 _FARTHEST = 6e4  # deviations, within what a float16 holds
 # To prepare a mean frame: nothing is left out of it any more.
 _AS_IT_IS = FrameStatistics(
@@ -117,8 +119,10 @@ class StretchFrames:
         changes = {name: np.empty((rows, columns, components.count), np.float32) for name in SITE_CHANGES}
         for first in range(0, rows, _ROWS_AT_ONCE):
             some = slice(first, min(first + _ROWS_AT_ONCE, rows))
-            for name, values in run(site_changes_steps(self._components_of(some, beam, components))).items():
+            z = self._components_of(some, beam, components)
+            for name, values in run(site_changes_steps(z)).items():
                 changes[name][some] = values
+            changes["noise"][some] = _noise(z)
             yield Progress(some.stop, rows, "Looking for change")
         if seen is not None:
             for values in changes.values():
@@ -165,6 +169,16 @@ class StretchFrames:
         z = functional.conv2d(torch.from_numpy(strips[:, None]), torch.from_numpy(kernels), stride=stride)
         of_rows = z.movedim(1, -1).numpy()[:, (tops - tops[0]) // stride]
         return np.asarray(of_rows[:, :, lefts // stride] - components.offset, np.float32)
+
+
+def _noise(z: Float) -> Float:
+    """Variance of components (stretch, row, column, component) from stretch to stretch, by what is usual.
+
+    Stretches are few, and what changes does so by much from one to the next: second differences leave out
+    what changes steadily, their median an edge that passes.
+    """
+    squares = np.square(np.diff(z, 2, axis=0))
+    return np.asarray(np.median(squares, axis=0) / (_OF_SECOND * _MEDIAN_OF_SQUARE), np.float32)
 
 
 def stretch_bytes(grid: SiteGrid) -> int:
