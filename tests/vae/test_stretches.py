@@ -7,10 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_hrtem_vae.progress import run
+from napari_hrtem_vae.vae.meaning.components import Components
 from napari_hrtem_vae.vae.preprocessing import frame_statistics
 from napari_hrtem_vae.vae.stretches import StretchFrames
 from napari_hrtem_vae.video.geometry import SiteGrid
-from napari_hrtem_vae.video.outliers import grey_levels
+from napari_hrtem_vae.video.outliers import GreyLevels, grey_levels
 
 SIDE, WINDOW, STEP = 256, 32, 8
 GRID = SiteGrid((SIDE, SIDE), WINDOW, STEP)
@@ -28,17 +29,24 @@ def fringes(frames: int, turn_deg: float, dose: float = 30.0, seed: int = 3) -> 
     return rng.poisson(dose * wave).astype(np.float32)
 
 
-def change_p(
+def taken(
     video: NDArray[np.float32], together: int = 5, grid: SiteGrid = GRID, outliers: str = "robust"
-) -> NDArray[np.float64] | None:
-    """Probabilities of as much change by chance, from frames that come `together` at a time."""
+) -> tuple[StretchFrames, float]:
+    """A video that came some frames at a time, and its mean."""
     levels = grey_levels(video[np.isfinite(video).all((1, 2))])
-    stretches = StretchFrames(len(video), grid, 1.0, outliers)
+    stretches = StretchFrames(grid, 1.0, outliers)
     statistics = frame_statistics(video, levels)
     for start in range(0, len(video), together):
         part = slice(start, start + together)
         stretches.take(start, video[part].copy(), statistics.of(part), levels)
-    beam = float(statistics.mean[statistics.usable].mean())
+    return stretches, float(statistics.mean[statistics.usable].mean())
+
+
+def change_p(
+    video: NDArray[np.float32], together: int = 5, grid: SiteGrid = GRID, outliers: str = "robust"
+) -> NDArray[np.float64] | None:
+    """Probabilities of as much change by chance."""
+    stretches, beam = taken(video, together, grid, outliers)
     return run(stretches.change_steps(beam, None))
 
 
@@ -72,21 +80,39 @@ def test_flicker_of_the_beam_is_no_change() -> None:
     assert (with_flicker[still] < 0.05).mean() < 0.1
 
 
-def test_frames_that_cannot_be_used_and_x_rays_are_left_out() -> None:
+def test_frames_that_cannot_be_used_are_left_out() -> None:
     video = fringes(40, 3.0)
-    before = change_p(video)
-    spoiled = video.copy()
-    spoiled[[4, 5, 17]] = np.nan
-    spoiled[22, 40, 40] = 1e6
-    after = change_p(spoiled)
-    assert np.isfinite(after).all()
-    assert ((before < 0.05) == (after < 0.05)).mean() > 0.95
+    spoiled = np.insert(video, [4, 4, 17], np.nan, axis=0)
+    np.testing.assert_array_equal(change_p(spoiled), change_p(video))
+
+
+def test_a_beam_that_is_off_for_most_of_the_time_hides_nothing() -> None:
+    video = fringes(34, 3.0)
+    off = np.full((66, SIDE, SIDE), np.nan, np.float32)
+    np.testing.assert_array_equal(change_p(np.concatenate([video, off])), change_p(video))
+
+
+def test_x_rays_are_taken_out() -> None:
+    rng = np.random.default_rng(8)
+    video = fringes(40, 3.0)
+    # More and more of them, on the left alone: a trend, if they were left.
+    hit = video.copy()
+    for frame in range(40):
+        hit[frame, rng.integers(0, SIDE, frame), rng.integers(0, 80, frame)] = 3000
+    before, after, left_in = change_p(video), change_p(hit), change_p(hit, outliers="off")
+    assert ((before < 0.05) == (after < 0.05)).mean() > 0.97
+    assert ((before < 0.05) == (left_in < 0.05)).mean() < 0.95
+
+
+def test_a_long_video_has_stretches_of_several_frames_each() -> None:
+    few, many = fringes(30, 3.0), np.repeat(fringes(30, 3.0), 8, axis=0)
+    np.testing.assert_allclose(np.log(change_p(many)), np.log(change_p(few)), atol=0.02)
 
 
 def test_sites_out_of_view_are_empty() -> None:
     video = fringes(20, 3.0)
     levels = grey_levels(video)
-    stretches = StretchFrames(len(video), GRID, 1.0, "off")
+    stretches = StretchFrames(GRID, 1.0, "off")
     stretches.take(0, video, frame_statistics(video, levels), levels)
     seen = np.ones(GRID.shape, bool)
     seen[:, :2] = False
@@ -94,13 +120,40 @@ def test_sites_out_of_view_are_empty() -> None:
     assert np.array_equal(np.isfinite(p), seen)
 
 
-@pytest.mark.parametrize("step", [5, 7, 12])
-def test_windows_may_lie_any_distance_apart(step: int) -> None:
-    video, grid = fringes(20, 4.0), SiteGrid((SIDE, SIDE), WINDOW, step)
-    p = change_p(video, grid=grid)
-    assert p.shape == grid.shape
-    middle = np.argmin(np.abs(np.arange(grid.shape[0]) * step + WINDOW / 2 - 136))
-    assert p[middle, middle] < 1e-3
+@pytest.mark.parametrize("window", [31, 32, 100])
+@pytest.mark.parametrize("step", [5, 8, 12])
+@pytest.mark.parametrize("zoom", [1.0, 0.8])
+def test_windows_lie_where_the_sites_are(window: int, step: int, zoom: float) -> None:
+    """One pixel a time is bright: its components are those of the windows that hold it."""
+    side = 250
+    grid = SiteGrid((side, side), window, step, zoom)
+    y, x = np.array([60, 130, 201, 77, 99, 180, 30, 222]), np.array([40, 131, 90, 200, 55, 160, 222, 30])
+    video = np.zeros((8, side, side), np.float32)
+    for frame, (row, column) in enumerate(zip(y, x, strict=True)):
+        video[frame, row - 2 : row + 3, column - 2 : column + 3] = 100
+    stretches = StretchFrames(grid, 0.0, "off")
+    levels = GreyLevels(0.0, 1.0)
+    stretches.take(0, video, frame_statistics(video, levels), levels)
+    binning = max(2, -(-window // 32))
+    total = np.ones(((window // binning) ** 2, 1), np.float32)
+    components = Components(np.zeros(len(total), np.float32), total)
+    rows = grid.shape[0]
+    together = rows if step % binning == 0 else 1
+    seen = np.concatenate(
+        [
+            stretches._components_of(slice(first, min(first + together, rows)), None, components)
+            for first in range(0, rows, together)
+        ],
+        axis=1,
+    )[..., 0]
+    low = np.arange(rows) * step
+    for frame, place in enumerate(np.stack([y, x], 1) * zoom):
+        inside, outside = (
+            np.logical_and.outer(*((low + margin <= at) & (at < low + window - margin) for at in place))
+            for margin in (3 + binning, -3 - binning)
+        )
+        assert (seen[frame][inside] > 0.9 * seen[frame].max()).all()
+        assert (np.abs(seen[frame][~outside]) < 1e-3 * seen[frame].max()).all()
 
 
 @pytest.mark.parametrize("frames", [1, 7])

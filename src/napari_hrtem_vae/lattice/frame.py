@@ -337,7 +337,8 @@ def _sharpened(
 
 def _masks(grid: LatticeGrid, core: Core, exclusive: bool, level: Float | float) -> Mask:
     least = (grid.period / grid.fine_step) ** 2
-    return tidy(present(grid, core, exclusive, level), least)
+    # Grain by grain: each lies in a box of its own.
+    return np.stack([tidy(of_grain, least) for of_grain in present(grid, core, exclusive, level)])
 
 
 def _cover(grid: LatticeGrid, mask: Mask) -> Float:
@@ -351,7 +352,8 @@ def _inner_weight(grid: LatticeGrid, mask: Mask) -> Float:
 
     Pieces of one net that lie apart need not be in phase: the largest alone tells the basis.
     """
-    blurred = grid.to_coarse(largest_piece(mask).astype(np.float32), _RIM_BLUR * grid.period)
+    largest = np.stack([largest_piece(of_grain) for of_grain in mask]).astype(np.float32)
+    blurred = grid.to_coarse(largest, _RIM_BLUR * grid.period)
     most = np.clip(blurred.max((-2, -1), keepdims=True), 1e-6, 1)
     low, high = (share * most for share in _RIM)
     return np.asarray(np.clip((blurred - low) / (high - low), 0, 1), np.float32)

@@ -38,7 +38,7 @@ DIMS = ("time", "y", "x", "latent")
 MOMENT_DIMS = ("y", "x", "moment")
 # What each tile has for itself: maps over (y, x, latent), and what kinds of change need.
 RAW_MAPS = ("variance", "spearman", "time_correlated_variance")
-FRAME_NOISE = "noise"  # over (y, x) alone
+FRAME_NOISE = "frame_noise"  # over (y, x) alone
 TILE_MAPS = (*RAW_MAPS, FRAME_NOISE)
 P_VALUES = "p"
 # Of the sites that kinds are read at: latents, and components where the calibration has any.

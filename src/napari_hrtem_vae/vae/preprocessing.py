@@ -281,7 +281,7 @@ def prepare_steps(
     if scaling == "window":
         return preprocessing, statistics
     if parameters.level_beam:
-        preprocessing = replace(preprocessing, beam=_beam(statistics))
+        preprocessing = replace(preprocessing, beam=beam_of(statistics))
     whole = Band(preprocessing, 0, grid.enlarged[0], torch.device("cpu"))
     seen: list[Float] = []
     for pick in (
@@ -304,7 +304,7 @@ def _first_usable(statistics: FrameStatistics) -> NDArray[np.intp]:
     return np.flatnonzero(statistics.usable)[:1]
 
 
-def _beam(statistics: FrameStatistics) -> float | None:
+def beam_of(statistics: FrameStatistics) -> float | None:
     """Mean of the frames' means; None where a ratio of means says nothing of the beam (offsets, signs)."""
     means = statistics.mean[statistics.usable]
     plausible = means.min() > 0 and means.max() < _STRONGEST_FLICKER * means.min()

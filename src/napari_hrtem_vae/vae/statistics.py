@@ -309,9 +309,8 @@ def maps_dataset(
     labelled = {name: (("y", "x", "latent"), values) for name, values in maps.items() if name in MAP_NAMES}
     dataset = xr.Dataset(labelled, coords=coords)
     dataset["significance"] = (("y", "x", "latent"), evidence(p))
-    changes = {name: maps[name] for name in SITE_CHANGES if name in maps}
-    if of_site is None and len(changes) == len(SITE_CHANGES):
-        of_site = change_p(changes, active, sites_per_window)
+    if of_site is None and all(name in maps for name in SITE_CHANGES):
+        of_site = change_p({name: maps[name] for name in SITE_CHANGES}, active, sites_per_window)
     if of_site is None:
         of_site = combined_p(p if active is None or not active.any() else p[..., active])
     dataset["change_p"] = (("y", "x"), of_site)

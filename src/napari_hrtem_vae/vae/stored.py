@@ -255,7 +255,7 @@ def tile_into_store_steps(
 
 
 def tile_maps_steps(block: Float, progress: Callable[[], Progress]) -> Steps[tuple[dict[str, Float], Double]]:
-    """Raw maps of a tile's field, and its p-values; NaN where the specimen drifted out of view."""
+    """Maps of a tile's field and its noise, and the p-values; NaN where the specimen drifted out of view."""
     if not np.isfinite(block[..., 0]).any():
         shape = block.shape[1:]
         maps = {name: np.full(shape, np.nan, np.float32) for name in RAW_MAPS}

@@ -22,7 +22,9 @@ STORED_COLUMNS = 64
 # frame while its statistics are taken; and of all maps while significance is settled over all sites.
 _COPIES_OF_A_CHUNK = 6
 _COPIES_OF_A_FRAME = 8
-_COPIES_OF_MAPS = 22
+_COPIES_OF_MAPS = 14
+# While change is looked for, of each site.
+_CHANGE_BYTES = 1300
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class WalkSize:
         if self.maps_in_memory:
             walking += 5 * maps
         whole_frame = _COPIES_OF_A_FRAME * 4 * math.prod(self.grid.frame) + stretch_bytes(self.grid)
-        return held + max(walking, whole_frame, _COPIES_OF_MAPS * maps)
+        return held + max(walking, whole_frame, _COPIES_OF_MAPS * maps, _CHANGE_BYTES * sites)
 
     def _chunk_bytes(self, rows: int, columns: int) -> int:
         """Most that is read at once, where that is a frame or more."""

@@ -29,7 +29,7 @@ from .meaning.reading import every_site
 from .meaning.window_changes import MOMENTS, Moments
 from .model import Model
 from .parameters import AnalyzeParameters
-from .preprocessing import FrameStatistics, Preprocessing, prepare_steps
+from .preprocessing import FrameStatistics, Preprocessing, beam_of, prepare_steps
 from .stretches import StretchFrames
 from .tiles import Tile, WalkSize, plan_tiles
 
@@ -370,10 +370,12 @@ class _Look:
         grid, card, parameters = self.size.grid, self.card, self.parameters
         if not self.maps or len(video) < FEWEST_FRAMES:
             return *(yield from prepare_steps(video, card, parameters, grid)), None
-        stretches = StretchFrames(len(video), grid, card.smoothing_px, parameters.outliers)
+        stretches = StretchFrames(grid, card.smoothing_px, parameters.outliers)
         found = yield from prepare_steps(video, card, parameters, grid, stretches.take)
+        # Also where each window has a grey range of its own, which hides the beam from the encoder alone.
+        beam = beam_of(found[1]) if parameters.level_beam else None
         seen = None if drift is None else drift.seen
-        return *found, (yield from stretches.change_steps(found[0].beam, seen))
+        return *found, (yield from stretches.change_steps(beam, seen))
 
 
 def make_encoder(model: Model, parameters: AnalyzeParameters, *, one_pass: bool = True) -> FrameEncoder:
