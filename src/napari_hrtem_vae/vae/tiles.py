@@ -22,7 +22,7 @@ STORED_COLUMNS = 64
 # frame while its statistics are taken; and of all maps while significance is settled over all sites.
 _COPIES_OF_A_CHUNK = 6
 _COPIES_OF_A_FRAME = 8
-_COPIES_OF_MAPS = 14
+_COPIES_OF_MAPS = 22
 # While change is looked for, of each site.
 _CHANGE_BYTES = 1300
 
