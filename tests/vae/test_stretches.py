@@ -38,7 +38,7 @@ def taken(
     statistics = frame_statistics(video, levels)
     for start in range(0, len(video), together):
         part = slice(start, start + together)
-        stretches.take(start, video[part].copy(), statistics.of(part), levels)
+        stretches.take(video[part].copy(), statistics.of(part), levels)
     return stretches, float(statistics.mean[statistics.usable].mean())
 
 
@@ -113,7 +113,7 @@ def test_sites_out_of_view_are_empty() -> None:
     video = fringes(20, 3.0)
     levels = grey_levels(video)
     stretches = StretchFrames(GRID, 1.0, "off")
-    stretches.take(0, video, frame_statistics(video, levels), levels)
+    stretches.take(video, frame_statistics(video, levels), levels)
     seen = np.ones(GRID.shape, bool)
     seen[:, :2] = False
     p = run(stretches.change_steps(None, seen))
@@ -133,7 +133,7 @@ def test_windows_lie_where_the_sites_are(window: int, step: int, zoom: float) ->
         video[frame, row - 2 : row + 3, column - 2 : column + 3] = 100
     stretches = StretchFrames(grid, 0.0, "off")
     levels = GreyLevels(0.0, 1.0)
-    stretches.take(0, video, frame_statistics(video, levels), levels)
+    stretches.take(video, frame_statistics(video, levels), levels)
     binning = max(2, -(-window // 32))
     total = np.ones(((window // binning) ** 2, 1), np.float32)
     components = Components(np.zeros(len(total), np.float32), total)

@@ -139,7 +139,7 @@ def frame_statistics_steps(
         if chunk is not None:
             frames, found = chunk[1]
             if also is not None:
-                also(done, frames, found, levels)
+                also(frames, found, levels)
             parts.append(found)
             done += len(frames)
     columns = zip(*((part.mean, part.deviation, part.usable, part.bright) for part in parts), strict=True)
@@ -149,8 +149,8 @@ def frame_statistics_steps(
     return statistics
 
 
-# First frame's number, frames (n, y, x), their statistics, the video's levels.
-TakeFrames = Callable[[int, Float, FrameStatistics, GreyLevels], None]
+# Frames (n, y, x), their statistics, the video's levels.
+TakeFrames = Callable[[Float, FrameStatistics, GreyLevels], None]
 
 
 def without_outliers(frames: Float, statistics: FrameStatistics, outliers: str, levels: GreyLevels) -> Float:

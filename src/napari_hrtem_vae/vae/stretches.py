@@ -65,7 +65,7 @@ class StretchFrames:
         self._means: list[Half] = []
         self._brightnesses: list[float] = []
 
-    def take(self, _: int, frames: Float, statistics: FrameStatistics, levels: GreyLevels) -> None:
+    def take(self, frames: Float, statistics: FrameStatistics, levels: GreyLevels) -> None:
         """Take up frames (n, y, x), which are changed; all come in order of time."""
         self._levels = levels
         frames = without_outliers(frames, statistics, self._outliers, levels)
