@@ -186,15 +186,15 @@ def fit_frames(
         groups.append(group)
     for one in groups:
         one.patches.take_off(spectra, one.parts)
-    fit, core = BasisFit(bases, np.empty((*bases.shape[:2], 4, 4))), Core.nowhere(masks.shape)
+    covariances = np.empty((*bases.shape[:2], 4, 4))
     power = np.empty((*bases.shape[:2], *grid.coarse_shape), np.float32)
     for _ in range(passes):
         found = []
         for one in groups:
             alone = one.alone(spectra)
-            refined = _refined(grid, alone, fit.basis[one.at], weight[one.at], symmetry, one.noises)
-            fit.basis[one.at], fit.covariance[one.at] = refined.basis, refined.covariance
-            found.append(alone.maps(grid, refined.basis, sigma))
+            fit = _refined(grid, alone, bases[one.at], weight[one.at], symmetry, one.noises)
+            bases[one.at], covariances[one.at] = fit.basis, fit.covariance
+            found.append(alone.maps(grid, fit.basis, sigma))
             # Higher orders add to the angle; they fade otherwise at the edge, and not with every defocus.
             power[one.at] = fringe_power(found[-1][: one.firsts], one.noises[: one.firsts], sigma)
         power[~weight.any((-2, -1))] = 0
@@ -205,9 +205,10 @@ def fit_frames(
         for one, maps in zip(groups, found, strict=True):
             before, one.parts = one.parts, grain_parts(grid, maps, cover[one.at], sigma)
             one.patches.take_off(spectra, [new - old for new, old in zip(one.parts, before, strict=True)])
-    masks = _sharpened(grid, spectra, groups, fit.basis, masks, exclusive)
+    masks = _sharpened(grid, spectra, groups, bases, masks, cover, exclusive)
+    told = _grain_fits(grid, BasisFit(bases, covariances), masks, core, groups, symmetry)
     by_grain: list[list[GrainFit]] = [[] for _ in spots]
-    for grain, of_grain in zip(order, _grain_fits(grid, fit, masks, core, groups, symmetry), strict=True):
+    for grain, of_grain in zip(order, told, strict=True):
         by_grain[grain] = of_grain
     return [list(of_frame) for of_frame in zip(*by_grain, strict=True)]
 
@@ -319,11 +320,11 @@ def _sharpened(
     groups: Sequence[_Group],
     bases: Double,
     masks: Mask,
+    cover: Float,
     exclusive: bool,
 ) -> Mask:
     """Masks bounded where the amplitude in phase, under less blur, falls to the level their bend asks for."""
     sigma = _EDGE_SMOOTHING * grid.period
-    cover = _cover(grid, masks)
     amplitude = np.empty(masks.shape, np.float32)
     for one in groups:
         maps = one.alone(spectra, firsts_alone=True).maps(grid, bases[one.at], sigma)

@@ -40,11 +40,6 @@ class Core:
     amplitude: Double
     ratio: Float
 
-    @classmethod
-    def nowhere(cls, shape: tuple[int, ...]) -> Core:
-        """Cores of grains that were not looked for yet, on cells (..., rows, columns)."""
-        return cls(np.zeros(shape[:-2]), np.zeros(shape, np.float32))
-
 
 def amplitude_in_phase(grid: LatticeGrid, maps: Sequence[BraggMap], cover: Float, reach: float) -> Float:
     """Fringe amplitude in phase with the grain's own fringes, those of its inside carried on beyond its edge.
