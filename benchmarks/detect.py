@@ -3,7 +3,8 @@
     python benchmarks/detect.py [MODEL ...] [--into-card MODEL]
 
 A crystal turns by 5°, another stays still; 0.3 px drift residual, 5 % flicker; three seeds that no training
-used. "published" is the sum of the paper's map over latents, "evidence" the map `change`. With --into-card
+used. "published" is the sum of the paper's map over latents, "evidence" what `map_dynamics` makes of the
+latents alone: the map `change` of an analysis is of the frames, the same for all models. With --into-card
 the table is written into that model's card.
 """
 
@@ -34,11 +35,12 @@ def areas(model: Model, dose: float, seed: int) -> tuple[float, float]:
     scene = hv.simulate(
         "rotation", seed=seed, dose=dose, frames=40, rows=256, columns=512, jitter_px=0.3, flicker=0.05
     )
-    result = hv.analyze(scene["video"], model, keep_field=False)
+    result = hv.analyze(scene["video"], model)
     # A site moves when half its window lies on the turning crystal, and is still when none does.
     on_crystal = scene["presence"][0, 0].values.astype(float)
     window = np.lib.stride_tricks.sliding_window_view(on_crystal, (64, 64))[::8, ::8].mean((2, 3))
-    maps = np.nansum(result["time_correlated_variance"].values, -1), np.nan_to_num(result["change"].values)
+    evidence = hv.map_dynamics(result["z"].drop_attrs())["change"]
+    maps = np.nansum(result["time_correlated_variance"].values, -1), np.nan_to_num(evidence.values)
     found = [area_under_curve(values[window > 0.5], values[window == 0]) for values in maps]
     return found[0], found[1]
 

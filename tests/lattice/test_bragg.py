@@ -12,6 +12,7 @@ from napari_hrtem_vae.lattice.bragg import bragg_map, fringe_power, map_noise
 from napari_hrtem_vae.lattice.conventions import first_order_spots, ideal_basis
 from napari_hrtem_vae.lattice.grid import LatticeGrid, resample
 from napari_hrtem_vae.lattice.refinement import angle_and_spacing, capture_basis, refine_basis
+from napari_hrtem_vae.video.binning import bin_frame
 
 from .scenes import Disc, paint
 
@@ -36,7 +37,7 @@ def test_binning_is_the_mean_over_blocks() -> None:
     grid = LatticeGrid(frame.shape, 24.5)
     assert grid.binning == 3
     blocks = frame[:66, :48].reshape(22, 3, 16, 3).mean((1, 3))
-    np.testing.assert_allclose(grid.bin(frame), blocks, rtol=1e-6)
+    np.testing.assert_allclose(bin_frame(frame, grid.binning), blocks, rtol=1e-6)
 
 
 def test_resampling_smooths_as_a_gaussian_and_keeps_the_first_cell() -> None:

@@ -118,6 +118,18 @@ def test_beam_that_fades_is_no_change(fast_model) -> None:
     assert (as_it_is["change"].values > -np.log10(0.05)).mean() > 0.5
 
 
+def test_change_is_the_same_however_windows_are_scaled(fast_model) -> None:
+    rng = np.random.default_rng(4)
+    still = 100 + 30 * rng.random((240, 240))
+    fading = video_of(rng.poisson(still * np.linspace(1, 0.8, 12)[:, None, None]))
+    of_video, of_window = (
+        hv.analyze(fading, fast_model, scaling=scaling, keep_field=False)["change_p"].values
+        for scaling in ("video", "window")
+    )
+    np.testing.assert_array_equal(of_video, of_window)
+    assert np.mean(of_video < 0.05) < 0.1
+
+
 def unreadable_at(*starts: int) -> xr.DataArray:
     """Eight frames in chunks of two; chunks that begin at `starts` cannot be read."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from ..video.binning import bin_frame
 from .conventions import Double
 
 Float = NDArray[np.float32]
@@ -107,25 +108,9 @@ class LatticeGrid:
         )
         return np.asarray(rows, np.float64), np.asarray(columns, np.float64)
 
-    def bin(self, frame: Float) -> Float:
-        """Mean over each binned pixel (rows, columns)."""
-        count = self.binning
-        if count == 1:
-            return frame
-        rows, columns = (size * count for size in self.binned)
-        # Adding strided views is several times faster than a mean over two axes.
-        tall = frame[0:rows:count, :columns].copy()
-        for row in range(1, count):
-            tall += frame[row:rows:count, :columns]
-        wide = tall[:, 0::count].copy()
-        for column in range(1, count):
-            wide += tall[:, column::count]
-        wide *= np.float32(1 / count**2)
-        return wide
-
     def spectrum(self, frame: Float) -> Complex:
         """Fourier transform of a frame (rows, columns) of the video: binned, its mean taken off, padded."""
-        binned = self.bin(frame)
+        binned = bin_frame(frame, self.binning)
         padded = np.zeros(self.shape, np.float32)
         np.subtract(binned, binned.mean(dtype=np.float64), out=padded[: binned.shape[0], : binned.shape[1]])
         return np.asarray(fft.fft2(padded, workers=1), np.complex64)

@@ -19,7 +19,8 @@ from ..progress import Progress, Steps, run
 from .card import DEFAULT_MODEL
 from .layout import (
     DIMS,
-    TILE_MAPS,
+    FRAME_NOISE,
+    RAW_MAPS,
     active_latents,
     empty_moments,
     field_coordinates,
@@ -41,7 +42,8 @@ def encode_steps(
     video: xr.DataArray, model: Model, parameters: AnalyzeParameters, *, one_pass: bool = True
 ) -> Steps[xr.DataArray]:
     """Encode every site of every frame; yields progress by the batch and returns what `encode` does."""
-    walk = yield from plan_steps(video, model, replace(parameters, keep_field=True), one_pass)
+    whole = replace(parameters, keep_field=True)
+    walk = yield from plan_steps(video, model, whole, one_pass, maps=False)
     grid, latents = walk.plan.grid, model.card.latents
     field = np.empty((len(video), *grid.shape, latents), np.float32)
     for tile in walk.plan.tiles:
@@ -157,7 +159,8 @@ def analyze_steps(
     plan, frames, latents = walk.plan, len(video), model.card.latents
     coords = field_coordinates(video, plan.grid, latents)
     active = active_latents(model.card)
-    raw = {name: np.full((*plan.grid.shape, latents), np.nan, np.float32) for name in TILE_MAPS}
+    raw = {name: np.full((*plan.grid.shape, latents), np.nan, np.float32) for name in RAW_MAPS}
+    raw[FRAME_NOISE] = np.full(plan.grid.shape, np.nan, np.float32)
     p = np.full((*plan.grid.shape, latents), np.nan)
     walk.components = components_of(model, parameters)
     known = empty_moments(walk)
@@ -175,12 +178,13 @@ def analyze_steps(
             raw[name][place] = values
         known.take(block, tile.first_row, tile.first_column, components)
         labels = {**coords, "y": coords["y"][tile.rows], "x": coords["x"][tile.columns]}
-        yield walk.progress(finished=labelled_maps(found, p[place], labels, active, plan.grid))
+        told = labelled_maps(found, p[place], labels, active, plan.grid, plan.change_p_of(tile))
+        yield walk.progress(finished=told)
     walk.forget_field()
     result = xr.Dataset(coords=coords)
     if frames > 1:
-        maps, noise = labelled_maps(raw, p, coords, active, plan.grid), raw["noise"].mean(-1)
-        final = final_maps_steps(maps, noise, known, frames, model, plan.grid, parameters)
+        maps = labelled_maps(raw, p, coords, active, plan.grid, plan.change_p)
+        final = final_maps_steps(maps, raw[FRAME_NOISE], known, frames, model, plan.grid, parameters)
         result = result.merge((yield from final))
     result.attrs = {
         **result_attributes(video, model, parameters, walk),

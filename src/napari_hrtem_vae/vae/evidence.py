@@ -1,4 +1,6 @@
-"""Evidence that anything changed at a site: slow change of all latents together, against what still sites do.
+"""Evidence that anything changed at a site: slow change of all numbers that tell of it, against still sites.
+
+The numbers are components of its window, or latents where there are no frames (`latent` below).
 
 Shot noise is not all that changes where nothing happens: the film evolves, and every window holds some of
 it. So how much a site changes by chance is learnt from the stillest part of the video's own sites, see

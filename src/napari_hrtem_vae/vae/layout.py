@@ -21,7 +21,6 @@ from ..progress import Steps
 from ..video.geometry import SiteGrid
 from ..video.reading import read_frames
 from .card import ModelCard
-from .evidence import SITE_CHANGES
 from .hotspots import find_hotspots
 from .meaning import labels
 from .meaning.calibrated import calibration_of
@@ -37,15 +36,16 @@ from .walk import Walk
 Float = NDArray[np.float32]
 DIMS = ("time", "y", "x", "latent")
 MOMENT_DIMS = ("y", "x", "moment")
-# What each tile has for itself over (y, x, latent): maps, and what those that need all sites are made of.
+# What each tile has for itself: maps over (y, x, latent), and what kinds of change need.
 RAW_MAPS = ("variance", "spearman", "time_correlated_variance")
-TILE_MAPS = (*RAW_MAPS, *SITE_CHANGES)
+FRAME_NOISE = "frame_noise"  # over (y, x) alone
+TILE_MAPS = (*RAW_MAPS, FRAME_NOISE)
 P_VALUES = "p"
 # Of the sites that kinds are read at: latents, and components where the calibration has any.
 SITE_MOMENTS, SITE_COMPONENTS = "moments", "components"
 _STORED_CHUNK_BYTES = 1 << 23
 # Of the order in which a store is cut; a store of another layout cannot be gone on with.
-_LAYOUT = 4
+_LAYOUT = 5
 
 
 def active_latents(card: ModelCard) -> NDArray[np.bool_] | None:
@@ -80,6 +80,11 @@ def empty_moments(walk: Walk) -> SiteMoments:
     )
 
 
+def map_dims(name: str) -> tuple[str, ...]:
+    """Dims of a tile's map."""
+    return DIMS[1:3] if name == FRAME_NOISE else DIMS[1:]
+
+
 def stored_name(name: str) -> str:
     """What a tile's map is called in the store."""
     return name if name in RAW_MAPS else SCRATCH + name
@@ -91,10 +96,14 @@ def labelled_maps(
     coords: dict[str, xr.DataArray],
     active: NDArray[np.bool_] | None,
     grid: SiteGrid,
+    change_p: Double | None = None,
 ) -> xr.Dataset:
-    """Maps of a tile or of all sites; of a tile, what needs all sites together is provisional."""
+    """Maps of a tile or of all sites; of a tile, what needs all sites together is provisional.
+
+    `change_p` is what the frames tell of these sites; without it latents do.
+    """
     labels = {name: coords[name] for name in DIMS[1:]}
-    return maps_dataset(raw, p, labels, active, grid.window / grid.step)
+    return maps_dataset(raw, p, labels, active, grid.window / grid.step, change_p)
 
 
 def final_maps_steps(
@@ -282,10 +291,11 @@ def store_template(
     tall, wide = plan.tiles[0].shape
     template = xr.Dataset(coords=coords, attrs=attributes)
     if frames > 1:
-        chunks: tuple[int, ...] = (tall, wide, latents)
         for name in (*TILE_MAPS, P_VALUES):
             dtype = np.dtype(np.float64 if name == P_VALUES else np.float32)
-            template[stored_name(name)] = (DIMS[1:], _lazy((*plan.grid.shape, latents), chunks, dtype))
+            of_latent = (latents,) * (name != FRAME_NOISE)
+            map_ = _lazy((*plan.grid.shape, *of_latent), (tall, wide, *of_latent), dtype)
+            template[stored_name(name)] = (map_dims(name), map_)
         components = 0 if walk.components is None else walk.components.count
         for name, last, count in (
             (SITE_MOMENTS, "latent", latents),

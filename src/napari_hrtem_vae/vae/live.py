@@ -37,7 +37,7 @@ from .live_result import (
 )
 from .model import Model
 from .parameters import AnalyzeParameters
-from .stored import tile_maps_steps
+from .statistics import site_maps_steps
 
 WAITING = "Waiting for frames in"
 _FEWEST_FOR_MAPS = 4
@@ -318,7 +318,7 @@ class _Watch:
         z = self.frames.field()
         coords = self._coordinates(files)
         times = coords["time"]
-        raw, p = yield from tile_maps_steps(z, self.progress)
+        raw, p = yield from relabel(site_maps_steps(z), self.progress)
         maps = final_maps(raw, p, coords, self.active, self.encoder.grid, self.parameters)
         maps = maps.assign_coords(time=times[-shown:])
         maps["z"] = (DIMS, z, {"units": "1", "long_name": "latents"})

@@ -20,7 +20,7 @@ from .layout import DIMS, active_latents, final_maps
 from .model import Model
 from .parameters import AnalyzeParameters
 from .preprocessing import Band, FrameStatistics, Preprocessing, frame_statistics, prepare_steps
-from .stored import tile_maps_steps
+from .statistics import site_maps_steps
 from .walk import site_grid
 
 Float = NDArray[np.float32]
@@ -159,7 +159,7 @@ def rehearse_steps(model: Model, parameters: AnalyzeParameters) -> Steps[None]:
     # A zoom is of the video: frames of this size are large enough as they are.
     encoder = LiveEncoder(model, replace(parameters, zoom=None), frames[0], None)
     z, _ = yield from relabel(encoder.encode_steps(frames), progress)
-    raw, p = yield from tile_maps_steps(z, progress)
+    raw, p = yield from relabel(site_maps_steps(z), progress)
     coords = {
         name: xr.DataArray(np.arange(size), dims=name) for name, size in zip(DIMS, z.shape, strict=True)
     }

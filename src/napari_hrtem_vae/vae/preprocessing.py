@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -109,8 +110,17 @@ def frame_statistics(frames: Float, levels: GreyLevels) -> FrameStatistics:
     return FrameStatistics(mean, deviation, usable, bright_share(frames, levels) > _BRIGHT_SHARE)
 
 
-def frame_statistics_steps(video: xr.DataArray, levels: GreyLevels) -> Steps[FrameStatistics]:
+def frame_statistics_steps(
+    video: xr.DataArray, levels: GreyLevels, also: TakeFrames | None = None
+) -> Steps[FrameStatistics]:
     """Statistics of every frame; reads the video once.
+
+    Parameters
+    ----------
+    video : DataArray (time, y, x)
+    levels : GreyLevels
+    also : callable, optional
+        Gets what is read too, in order of time; it may change the frames.
 
     Raises
     ------
@@ -121,19 +131,38 @@ def frame_statistics_steps(video: xr.DataArray, levels: GreyLevels) -> Steps[Fra
     count = max(1, CHUNK_BYTES // (4 * video[0].size))
     done = 0
 
-    def prepare(_: int, frames: Float) -> FrameStatistics:
-        return frame_statistics(frames, levels)
+    def prepare(_: int, frames: Float) -> tuple[Float, FrameStatistics]:
+        return frames, frame_statistics(frames, levels)
 
     for chunk in read_ahead(video, count, slice(None), prepare):
         yield Progress(done, len(video), "Checking the frames")
         if chunk is not None:
-            parts.append(chunk[1])
-            done += len(chunk[1].mean)
+            frames, found = chunk[1]
+            if also is not None:
+                also(frames, found, levels)
+            parts.append(found)
+            done += len(frames)
     columns = zip(*((part.mean, part.deviation, part.usable, part.bright) for part in parts), strict=True)
     statistics = FrameStatistics(*(np.concatenate(column) for column in columns))
     if not statistics.usable.any():
         raise VideoShapeError(_NOTHING_TO_SEE)
     return statistics
+
+
+# Frames (n, y, x), their statistics, the video's levels.
+TakeFrames = Callable[[Float, FrameStatistics, GreyLevels], None]
+
+
+def without_outliers(frames: Float, statistics: FrameStatistics, outliers: str, levels: GreyLevels) -> Float:
+    """Frames (n, y, x), which are changed, without outliers (see `Preprocessing`); unusable ones become 0."""
+    frames[~statistics.usable] = 0
+    if outliers == "robust" and not statistics.bright.any():
+        return replace_outliers(frames, levels)
+    if outliers == "robust":
+        frames[~statistics.bright] = replace_outliers(frames[~statistics.bright], levels)
+    elif outliers == "published":
+        return clip_published(frames, statistics.mean, statistics.deviation)
+    return frames
 
 
 @dataclass(frozen=True)
@@ -199,13 +228,7 @@ class Band:
         `frames` is changed; unusable frames become 0.
         """
         p = self.preprocessing
-        frames[~statistics.usable] = 0
-        if p.outliers == "robust" and not statistics.bright.any():
-            frames = replace_outliers(frames, p.levels)
-        elif p.outliers == "robust":
-            frames[~statistics.bright] = replace_outliers(frames[~statistics.bright], p.levels)
-        elif p.outliers == "published":
-            frames = clip_published(frames, statistics.mean, statistics.deviation)
+        frames = without_outliers(frames, statistics, p.outliers, p.levels)
         x = torch.from_numpy(frames[:, self._inner]).to(self.device)
         low, high = (0.0, 1.0) if p.grey is None else p.grey
         gain = np.full(len(frames), 1 / (high - low), np.float32)
@@ -222,9 +245,22 @@ class Band:
 
 
 def prepare_steps(
-    video: xr.DataArray, card: ModelCard, parameters: AnalyzeParameters, grid: SiteGrid
+    video: xr.DataArray,
+    card: ModelCard,
+    parameters: AnalyzeParameters,
+    grid: SiteGrid,
+    also: TakeFrames | None = None,
 ) -> Steps[tuple[Preprocessing, FrameStatistics]]:
     """Find what every band needs to know of the whole video: grey levels, frame statistics, grey range.
+
+    Parameters
+    ----------
+    video : DataArray (time, y, x)
+    card : ModelCard
+    parameters : AnalyzeParameters
+    grid : SiteGrid
+    also : callable, optional
+        Gets every frame too, see `frame_statistics_steps`.
 
     Raises
     ------
@@ -239,13 +275,13 @@ def prepare_steps(
         yield Progress(len(sparse_frames), len(picks), "Looking at the video")
         sparse_frames.append(read_frames(video, slice(pick, pick + 1))[0, ::4, ::4].copy())
     levels = grey_levels(np.stack(sparse_frames))
-    statistics = yield from frame_statistics_steps(video, levels)
+    statistics = yield from frame_statistics_steps(video, levels, also)
     scaling = card.scaling if parameters.scaling == "model" else parameters.scaling
     preprocessing = Preprocessing(grid, card.smoothing_px, parameters.outliers, levels)
     if scaling == "window":
         return preprocessing, statistics
     if parameters.level_beam:
-        preprocessing = replace(preprocessing, beam=_beam(statistics))
+        preprocessing = replace(preprocessing, beam=beam_of(statistics))
     whole = Band(preprocessing, 0, grid.enlarged[0], torch.device("cpu"))
     seen: list[Float] = []
     for pick in (
@@ -268,7 +304,7 @@ def _first_usable(statistics: FrameStatistics) -> NDArray[np.intp]:
     return np.flatnonzero(statistics.usable)[:1]
 
 
-def _beam(statistics: FrameStatistics) -> float | None:
+def beam_of(statistics: FrameStatistics) -> float | None:
     """Mean of the frames' means; None where a ratio of means says nothing of the beam (offsets, signs)."""
     means = statistics.mean[statistics.usable]
     plausible = means.min() > 0 and means.max() < _STRONGEST_FLICKER * means.min()

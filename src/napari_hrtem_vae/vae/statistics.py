@@ -248,6 +248,32 @@ def site_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
     return maps | changes, p
 
 
+def frame_noise_steps(field: Float) -> Steps[Float]:
+    """Variance of z from frame to frame, half of the mean squared difference of neighbours; mean of latents.
+
+    Parameters
+    ----------
+    field : ndarray (frames, y, x, latent)
+        As `raw_maps_steps` takes it.
+
+    Returns
+    -------
+    ndarray (y, x), float32
+        NaN for fewer frames than tell it.
+    """
+    usable, _ = _told(field)
+    rows, columns = field.shape[1:3]
+    noise = np.full((rows, columns), np.nan, np.float32)
+    if usable.sum() < FEWEST_FRAMES:
+        return noise
+    for row in range(rows):
+        series = field[:, row] if usable.all() else field[usable, row]
+        steps = np.diff(series, axis=0)
+        noise[row] = np.einsum("tnl,tnl->n", steps, steps) / (2 * steps.shape[0] * steps.shape[2])
+        yield Progress(row, rows, "Looking at the noise")
+    return noise
+
+
 def _placed(values: NDArray[Number], sites: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[Number]:
     """Values of the sites that are told, at their places; NaN elsewhere."""
     if sites.all():
@@ -263,6 +289,7 @@ def maps_dataset(
     coords: dict[str, xr.DataArray],
     active: NDArray[np.bool_] | None = None,
     sites_per_window: float = SITES_PER_WINDOW,
+    of_site: Double | None = None,
 ) -> xr.Dataset:
     """Label maps, and add what needs all sites together: significance and change.
 
@@ -276,12 +303,14 @@ def maps_dataset(
         y, x and latent.
     active, sites_per_window
         See `dynamics.map_dynamics`.
+    of_site : ndarray (y, x), optional
+        `change_p` where it is known from the frames.
     """
     labelled = {name: (("y", "x", "latent"), values) for name, values in maps.items() if name in MAP_NAMES}
     dataset = xr.Dataset(labelled, coords=coords)
     dataset["significance"] = (("y", "x", "latent"), evidence(p))
-    changes = {name: maps[name] for name in SITE_CHANGES if name in maps}
-    of_site = change_p(changes, active, sites_per_window) if changes else None
+    if of_site is None and all(name in maps for name in SITE_CHANGES):
+        of_site = change_p({name: maps[name] for name in SITE_CHANGES}, active, sites_per_window)
     if of_site is None:
         of_site = combined_p(p if active is None or not active.any() else p[..., active])
     dataset["change_p"] = (("y", "x"), of_site)

@@ -21,11 +21,10 @@ from ..io.memory import give_back_memory, memory_budget
 from ..io.results import ResultStore
 from ..io.source import VideoSource
 from ..progress import Progress, Steps, relabel
-from ..video.geometry import SiteGrid
 from ..video.reading import CHUNK_BYTES
-from .evidence import SITE_CHANGES
 from .layout import (
     DIMS,
+    FRAME_NOISE,
     MOMENT_DIMS,
     P_VALUES,
     RAW_MAPS,
@@ -38,6 +37,7 @@ from .layout import (
     final_maps_steps,
     kind_notices,
     labelled_maps,
+    map_dims,
     provenance,
     result_attributes,
     store_template,
@@ -47,7 +47,7 @@ from .meaning.reading import SiteMoments, every_site, usable_moments
 from .meaning.window_changes import MOMENTS, Moments
 from .model import Model, load_model
 from .parameters import AnalyzeParameters
-from .statistics import Double, site_maps_steps
+from .statistics import Double, frame_noise_steps, raw_maps_steps
 from .tiles import Tile, in_gigabytes
 from .walk import Walk, WalkPlan, components_of, make_encoder, plan_steps
 
@@ -206,7 +206,7 @@ def analyze_into_store_steps(
         result = xr.Dataset()
         if walk.plan.size.frames > 1:
             grid, frames = walk.plan.grid, walk.plan.size.frames
-            maps, noise = _maps_of_all(written.path, coords, active, grid)
+            maps, noise = _maps_of_all(written.path, coords, active, walk.plan)
             give_back_memory()
             known = _read_moments(written.path, empty_moments(walk))
             result = yield from final_maps_steps(maps, noise, known, frames, model, grid, parameters)
@@ -233,7 +233,9 @@ def tile_into_store_steps(
     if frames > 1:
         raw, p = yield from tile_maps_steps(block, walk.progress)
         arrays = raw | {P_VALUES: p}
-        variables: dict[str, Any] = {stored_name(name): (DIMS[1:], values) for name, values in arrays.items()}
+        variables: dict[str, Any] = {
+            stored_name(name): (map_dims(name), values) for name, values in arrays.items()
+        }
         # Where sites are not read it stays NaN, which takes no room.
         rows, columns = tile.every(every_site(walk.plan.grid.window, walk.plan.grid.step))
         part = np.s_[rows.start :: rows.step, columns.start :: columns.step]
@@ -253,11 +255,14 @@ def tile_into_store_steps(
 
 
 def tile_maps_steps(block: Float, progress: Callable[[], Progress]) -> Steps[tuple[dict[str, Float], Double]]:
-    """Raw maps of a tile's field, and its p-values; NaN where the specimen drifted out of view."""
+    """Maps of a tile's field and its noise, and the p-values; NaN where the specimen drifted out of view."""
     if not np.isfinite(block[..., 0]).any():
         shape = block.shape[1:]
-        return {name: np.full(shape, np.nan, np.float32) for name in TILE_MAPS}, np.full(shape, np.nan)
-    return (yield from relabel(site_maps_steps(block), progress))
+        maps = {name: np.full(shape, np.nan, np.float32) for name in RAW_MAPS}
+        return maps | {FRAME_NOISE: np.full(shape[:2], np.nan, np.float32)}, np.full(shape, np.nan)
+    maps, p = yield from relabel(raw_maps_steps(block), progress)
+    noise = yield from relabel(frame_noise_steps(block), progress)
+    return maps | {FRAME_NOISE: noise}, p
 
 
 def _tiles_here_steps(
@@ -300,17 +305,17 @@ def _read_maps(
 
 
 def _maps_of_all(
-    store: Path, coords: dict[str, xr.DataArray], active: Active, grid: SiteGrid
+    store: Path, coords: dict[str, xr.DataArray], active: Active, plan: WalkPlan
 ) -> tuple[xr.Dataset, Float]:
     """Labelled maps of all sites, and the mean noise of each; what is on the disk as it is stays there."""
     raw: dict[str, Any]
     for name in RAW_MAPS:
         # One at a time, to find out now whether it is damaged.
         _read_maps(store, slice(None), slice(None), (name,))
-    raw, p = _read_maps(store, slice(None), slice(None), SITE_CHANGES)
+    raw, p = _read_maps(store, slice(None), slice(None), (FRAME_NOISE,))
     raw |= {name: da.from_zarr(store / stored_name(name)) for name in RAW_MAPS}
     give_back_memory()
-    return labelled_maps(raw, p, coords, active, grid), raw["noise"].mean(-1)
+    return labelled_maps(raw, p, coords, active, plan.grid, plan.change_p), raw[FRAME_NOISE]
 
 
 def _read_moments(store: Path, known: SiteMoments) -> SiteMoments:
@@ -336,7 +341,8 @@ def _maps_of(
     if walk.plan.size.frames < 2:
         return None
     labels = {**coords, "y": coords["y"][tile.rows], "x": coords["x"][tile.columns]}
-    return labelled_maps(*_read_maps(store.path, tile.rows, tile.columns), labels, active, walk.plan.grid)
+    raw, p = _read_maps(store.path, tile.rows, tile.columns)
+    return labelled_maps(raw, p, labels, active, walk.plan.grid, walk.plan.change_p_of(tile))
 
 
 def _check_memory_of_tiles(walk: Walk, tiles: list[Tile], parameters: AnalyzeParameters, store: Path) -> None:

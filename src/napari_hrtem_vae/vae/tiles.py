@@ -10,6 +10,7 @@ from ..errors import ParameterError
 from ..video.geometry import SiteGrid
 from ..video.reading import CHUNK_BYTES
 from .meaning.window_changes import MOMENTS
+from .stretches import stretch_bytes
 
 # Several bands let a map fill in while the rest is computed.
 _MOST_BANDS = 6
@@ -22,6 +23,8 @@ STORED_COLUMNS = 64
 _COPIES_OF_A_CHUNK = 6
 _COPIES_OF_A_FRAME = 8
 _COPIES_OF_MAPS = 22
+# While change is looked for, of each site.
+_CHANGE_BYTES = 1300
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,8 @@ class WalkSize:
         walking += 2 * MOMENTS * band
         if self.maps_in_memory:
             walking += 5 * maps
-        whole_frame = _COPIES_OF_A_FRAME * 4 * math.prod(self.grid.frame)
-        return held + max(walking, whole_frame, _COPIES_OF_MAPS * maps)
+        whole_frame = _COPIES_OF_A_FRAME * 4 * math.prod(self.grid.frame) + stretch_bytes(self.grid)
+        return held + max(walking, whole_frame, _COPIES_OF_MAPS * maps, _CHANGE_BYTES * sites)
 
     def _chunk_bytes(self, rows: int, columns: int) -> int:
         """Most that is read at once, where that is a frame or more."""

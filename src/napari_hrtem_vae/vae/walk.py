@@ -21,6 +21,7 @@ from ..video.shift import apply_shifts, common_area, shift_array
 from ..video.unreadable import blank_frames, find_unreadable_steps
 from .card import ModelCard
 from .encoding import FrameEncoder, choose_device
+from .evidence import FEWEST_FRAMES
 from .meaning.calibrated import calibration_of
 from .meaning.components import Components
 from .meaning.moment_frames import MomentFrames
@@ -28,7 +29,8 @@ from .meaning.reading import every_site
 from .meaning.window_changes import MOMENTS, Moments
 from .model import Model
 from .parameters import AnalyzeParameters
-from .preprocessing import FrameStatistics, Preprocessing, prepare_steps
+from .preprocessing import FrameStatistics, Preprocessing, beam_of, prepare_steps
+from .stretches import StretchFrames
 from .tiles import Tile, WalkSize, plan_tiles
 
 Float = NDArray[np.float32]
@@ -108,6 +110,8 @@ class WalkPlan:
     unreadable : ndarray (frames,), bool
         Frames that cannot be read, and are blank.
     drift : DriftTaken, optional
+    change_p : ndarray (y, x), optional
+        What the frames tell of change at each site, see `StretchFrames`.
     """
 
     size: WalkSize
@@ -116,11 +120,16 @@ class WalkPlan:
     statistics: FrameStatistics
     unreadable: NDArray[np.bool_]
     drift: DriftTaken | None = None
+    change_p: NDArray[np.float64] | None = None
 
     @property
     def grid(self) -> SiteGrid:
         """Where the sites lie."""
         return self.size.grid
+
+    def change_p_of(self, tile: Tile) -> NDArray[np.float64] | None:
+        """What the frames tell of change at a tile's sites."""
+        return None if self.change_p is None else self.change_p[tile.rows, tile.columns]
 
     @property
     def left_out(self) -> NDArray[np.bool_]:
@@ -255,6 +264,7 @@ def plan_steps(
     parameters: AnalyzeParameters,
     one_pass: bool,
     *,
+    maps: bool = True,
     stored: bool = False,
     elsewhere: bool = False,
     workers: int = 1,
@@ -269,6 +279,8 @@ def plan_steps(
     parameters : AnalyzeParameters
     one_pass : bool
         See `FrameEncoder`.
+    maps : bool
+        Maps are wanted, so that change is looked for.
     stored : bool
         Results go to a store as they come: neither z nor maps of all sites are kept in memory.
     elsewhere : bool
@@ -299,7 +311,7 @@ def plan_steps(
     _check_memory(size, budget)
     encoder = make_encoder(model, parameters, one_pass=one_pass)
     unreadable = np.zeros(len(video), bool)
-    look = _Look(size, budget, elsewhere, workers, encoder, model.card, parameters)
+    look = _Look(size, budget, maps, elsewhere, workers, encoder, model.card, parameters)
     try:
         return (yield from look.steps(video, unreadable))
     except VideoFileError:
@@ -325,6 +337,7 @@ class _Look:
 
     size: WalkSize
     budget: int
+    maps: bool
     elsewhere: bool
     workers: int
     encoder: FrameEncoder
@@ -343,12 +356,26 @@ class _Look:
         if not self.elsewhere and loaded + max(loaded, replace(size, copies=2).need(1, 1)) <= budget:
             video = yield from _load_steps(video)
             budget -= loaded
-        preprocessing, statistics = yield from prepare_steps(video, self.card, self.parameters, grid)
+        preprocessing, statistics, change_p = yield from self._prepare_steps(video, drift)
         if drift is not None or not statistics.usable.all():
             size = replace(size, copies=2)
         tiles = tuple(plan_tiles(size, budget, self.workers, self.encoder.rows_together))
-        plan = WalkPlan(size, tiles, preprocessing, statistics, unreadable, drift)
+        plan = WalkPlan(size, tiles, preprocessing, statistics, unreadable, drift, change_p)
         return Walk(video, self.encoder, plan)
+
+    def _prepare_steps(
+        self, video: xr.DataArray, drift: DriftTaken | None
+    ) -> Steps[tuple[Preprocessing, FrameStatistics, NDArray[np.float64] | None]]:
+        """Read the video once: how frames are prepared, what each is like, and where they change."""
+        grid, card, parameters = self.size.grid, self.card, self.parameters
+        if not self.maps or len(video) < FEWEST_FRAMES:
+            return *(yield from prepare_steps(video, card, parameters, grid)), None
+        stretches = StretchFrames(grid, card.smoothing_px, parameters.outliers)
+        found = yield from prepare_steps(video, card, parameters, grid, stretches.take)
+        # Also where each window has a grey range of its own, which hides the beam from the encoder alone.
+        beam = beam_of(found[1]) if parameters.level_beam else None
+        seen = None if drift is None else drift.seen
+        return *found, (yield from stretches.change_steps(beam, seen))
 
 
 def make_encoder(model: Model, parameters: AnalyzeParameters, *, one_pass: bool = True) -> FrameEncoder:

@@ -41,7 +41,7 @@ RECOMMENDED, PUBLISHED = "change", "time_correlated_variance"
 # a result has is what is shown unless another is picked.
 KINDS = {
     # where nothing changes no chance alone is in full colour, only a rate of false discoveries below 0.1 %
-    "change": MapKind("What changed (all latents)", "change", "change", "magma", False, False, least=3.0),
+    "change": MapKind("What changed", "change", "change", "magma", False, False, least=3.0),
     "time_correlated_variance": MapKind(
         "Time-correlated variance", "ρ·var", "time_correlated_variance", "inferno"
     ),

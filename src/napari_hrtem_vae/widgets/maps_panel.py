@@ -54,7 +54,7 @@ class MapsPanel(Panel):
         self.order_box.setToolTip("Order of the latents: the one in which most happens first, or by index")
         self.kind_box = narrow(QComboBox())
         self.kind_box.setToolTip(
-            "What changed: the evidence of all latents together, tested against chance. The others are maps "
+            "What changed: evidence that anything did, tested against chance. The others are maps "
             "of one latent; time-correlated variance is the published one"
         )
         self.legend = KindsLegend(store)

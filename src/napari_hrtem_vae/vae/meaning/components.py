@@ -63,12 +63,12 @@ class Components:
         return (z @ self.axes.T + self.mean).reshape(len(z), self.window, self.window)
 
 
-def principal_components(windows: Float) -> Components:
-    """The strongest components of windows (n, window²)."""
+def principal_components(windows: Float, count: int = COMPONENTS) -> Components:
+    """The strongest components of windows (n, window²), as many as there are up to `count`."""
     mean = windows.mean(0)
     centred = windows - mean
     _, axes = np.linalg.eigh(centred.T @ centred)
-    return Components(mean, np.ascontiguousarray(axes[:, ::-1][:, :COMPONENTS]))
+    return Components(mean, np.ascontiguousarray(axes[:, ::-1][:, :count]))
 
 
 def fit_components_steps(card: ModelCard) -> Steps[Components]:
