@@ -27,7 +27,7 @@ _FADING_DEGREES = 2.0
 _SMALLEST = 1e-150
 
 
-def change_null_p(score: Double, windows: float) -> Double:
+def change_null_p(score: Double, windows: float, still: Mask | None = None) -> Double:
     """Tail probability of each score that is a sum of many squares.
 
     Parameters
@@ -36,6 +36,8 @@ def change_null_p(score: Double, windows: float) -> Double:
         NaN is left out.
     windows : float
         How many of them are independent.
+    still : ndarray of bool, optional
+        Which of them are known to be still; they tell all.
 
     Returns
     -------
@@ -49,9 +51,10 @@ def change_null_p(score: Double, windows: float) -> Double:
     stand out, or, where they fall in two groups far apart, from the lower group.
     """
     root = np.cbrt(score)
-    centre, width = _centre_and_width(np.sort(root[np.isfinite(root)]))
+    known = np.isfinite(root)
+    centre, width = _centre_and_width(np.sort(root[known]), None if still is None else root[still & known])
     if not width > 0:
-        return np.where(np.isfinite(root), 1.0, np.nan)
+        return np.where(known, 1.0, np.nan)
     return np.asarray(special.stdtr(windows, -(root - centre) / width))
 
 
@@ -93,9 +96,11 @@ def still_group(score: Double) -> Mask | None:
     return None if lower is None else np.asarray(root <= lower[-1])
 
 
-def _centre_and_width(values: Double) -> tuple[float, float]:
-    """Of what still sites have, from the values of all, in order."""
+def _centre_and_width(values: Double, of_still: Double | None) -> tuple[float, float]:
+    """Of what still sites have, from the values of all, in order, and of those known to be still."""
     still = _lower_group(values)
+    if still is None:
+        still = of_still
     if still is not None:
         return _lower_part(still, _MOST)
     centre, width = _lower_part(values, _LEAST)
