@@ -1,4 +1,7 @@
-"""Scenes of `dynamics.py`: a crystal that changes and one that does not, with what is true of every site."""
+"""Scenes of `dynamics.py`, with what is true of every site: a crystal that changes and one that does not.
+
+In the annealing pair both change, and seven sites in ten.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ CHANGES = {
     "translation": ("translation", 1.0),
     "contrast": ("contrast", 1.0),
     "static": ("static", 1.0),
+    "annealing pair": ("annealing-pair", 1.0),
 }
+# Frames, rows and columns.
+_SMALL, _LARGE, _PAIR = (40, 256, 512), (40, 384, 768), (60, 640, 1024)
 # Drift residual, flicker, and a film of which a part is another in the end: on every scene.
 NUISANCE = {"jitter_px": 0.3, "flicker": 0.05, "film_change": 0.3}
 WINDOW, STEP = 64, 8
@@ -66,19 +72,14 @@ class Scene:
 def make_scene(
     change: str, dose: float, seed: int, imaging: str = "fast", share: float = 1.0, **options: float
 ) -> Scene:
-    """A scene of one kind of change, a still crystal beside it; `options` go to `hv.simulate`.
+    """A scene of one kind of change, a still crystal beside it, or of a pair; `options` go to `hv.simulate`.
 
     With a `share` of the change, all of it takes place, by so much less.
     """
     word, amount = CHANGES[change]
-    size = (
-        {"frames": 40, "rows": 384, "columns": 768}
-        if amount > 1
-        else {"frames": 40, "rows": 256, "columns": 512}
-    )
-    truth = hv.simulate(
-        word, seed=seed, dose=dose, imaging=imaging, amount=share * amount, **{**size, **NUISANCE, **options}
-    )
+    extent = _PAIR if change == "annealing pair" else _LARGE if amount > 1 else _SMALL
+    made = dict(zip(("frames", "rows", "columns"), extent, strict=True)) | NUISANCE | options
+    truth = hv.simulate(word, seed=seed, dose=dose, imaging=imaging, amount=share * amount, **made)
     names = tuple(truth["moving"].attrs["names"])
     return Scene(
         truth["video"], kinds_of_sites(truth["moving"].values, names, _NEAR_PX[imaging]), names, truth

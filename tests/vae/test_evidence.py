@@ -78,6 +78,22 @@ def test_what_moves_is_found_over_a_film_that_evolves(radians: float, columns: i
     assert (change[outside] > SHOWN).mean() < 0.05
 
 
+@pytest.mark.parametrize("film", [0.0, 1.0])
+@pytest.mark.parametrize("radians", [0.5, 4 * np.pi])
+def test_what_moves_is_found_where_four_sites_in_five_do(radians: float, film: float) -> None:
+    rng = np.random.default_rng(11)
+    # Fringes that turn far from the axis go through periods, and every place begins somewhere else.
+    values = still_field(rng, 40, film)
+    phases = seen_by_windows(rng, *SHAPE, LATENTS // 2) * 2
+    speeds = np.linspace(0.2, 1, SHAPE[1] - 8)[:, None]
+    turn = np.linspace(0, radians, 40)[:, None, None, None] * speeds + phases[:, 8:]
+    values[:, :, 8:, ::2] += 8 * (np.cos(turn) - np.cos(turn[0]))
+    values[:, :, 8:, 1::2] += 8 * (np.sin(turn) - np.sin(turn[0]))
+    change = maps_of(values)["change"].values
+    assert (change[:, 10:] > SHOWN).mean() > 0.75
+    assert (change[:, :4] > SHOWN).mean() < 0.05
+
+
 def test_contrast_that_fades_is_found_by_its_direction() -> None:
     """A loss in proportion to what is there stands out more than an equal change of any other direction."""
     rng = np.random.default_rng(11)

@@ -33,8 +33,8 @@ _FADING_WEIGHT, _REST_WEIGHT = 0.45, 0.5
 # Fewer windows side by side do not tell what still sites do.
 _FEWEST_WINDOWS = 8.0
 # Half of the sites of most videos are still, and so many of any. Those are that change by up to so many times
-# what the stillest do, once film is told apart: 95 % of the sites did on 29 of 30 scenes where nothing moves.
-_MOST_STILL, _FEWEST_STILL, _STILL_RATIO = 0.5, 0.1, 3.0
+# what the stillest do, once film is told apart: 95 % of the sites do on 30 scenes where nothing moves.
+_MOST_STILL, _FEWEST_STILL, _STILL_RATIO = 0.5, 0.1, 4.0
 # Film that evolves changes the stillest sites by less than this share of what sites differ by.
 _MOST_OF_STILL = 0.3
 # Chance alone makes some directions of a few windows vary more than others: up to this, it is noise.
@@ -128,11 +128,9 @@ def change_p(
     both = changed + faded
     # An average over neighbours reaches over about two windows.
     windows = np.isfinite(both).sum() / (2 * sites_per_window**2)
-    still = still_group(changed)
+    still = still_group(changed, scores.still)
     if still is None:
         still = still_group(both)
-    if still is None:
-        still = scores.still
     of_changed, of_both = (change_null_p(score, windows, scores.still) for score in (changed, both))
     return np.maximum(of_both, np.minimum(of_changed, fading_null_p(faded, windows, still)))
 

@@ -22,12 +22,13 @@ _FEW_OUTSTANDING, _FEWER = 0.01, 5.0
 # Share of the variance that lies between two groups (of a normal distribution it is 0.64), ratio of their
 # means, and fewest values: film does not part its sites as far (0.76 and 1.17 on 76 still scenes).
 _PARTED, _APART, _FEWEST_PARTED = 0.7, 1.2, 20
+_FAR_MORE = 1.5
 # Degrees of freedom of a squared fading that is averaged over about a window: 1.5 to 2 on still scenes.
 _FADING_DEGREES = 2.0
 _SMALLEST = 1e-150
 
 
-def change_null_p(score: Double, windows: float, still: Mask | None = None) -> Double:
+def change_null_p(score: Double, windows: float, stillest: Mask | None = None) -> Double:
     """Tail probability of each score that is a sum of many squares.
 
     Parameters
@@ -36,8 +37,8 @@ def change_null_p(score: Double, windows: float, still: Mask | None = None) -> D
         NaN is left out.
     windows : float
         How many of them are independent.
-    still : ndarray of bool, optional
-        Which of them are known to be still; they tell all.
+    stillest : ndarray of bool, optional
+        See `still_group`.
 
     Returns
     -------
@@ -52,7 +53,11 @@ def change_null_p(score: Double, windows: float, still: Mask | None = None) -> D
     """
     root = np.cbrt(score)
     known = np.isfinite(root)
-    centre, width = _centre_and_width(np.sort(root[known]), None if still is None else root[still & known])
+    still = still_group(score, stillest)
+    if still is not None:
+        centre, width = _lower_part(root[still & known], _MOST)
+    else:
+        centre, width = _centre_and_width(root[known])
     if not width > 0:
         return np.where(known, 1.0, np.nan)
     return np.asarray(special.stdtr(windows, -(root - centre) / width))
@@ -89,20 +94,26 @@ def fading_null_p(score: Double, windows: float, still: Mask | None) -> Double:
     )
 
 
-def still_group(score: Double) -> Mask | None:
-    """Which sites are of the lower group, where their cube roots fall in two; None where they do not."""
+def still_group(score: Double, stillest: Mask | None = None) -> Mask | None:
+    """Which sites are of the lower group, where their cube roots fall in two; None where they do not.
+
+    Parameters
+    ----------
+    score : ndarray
+        NaN is left out.
+    stillest : ndarray of bool, optional
+        Sites known to be still where most are not. They are the group where no two are told apart, or the
+        lower one holds far more: then what parts them is how much sites move.
+    """
     root = np.cbrt(score)
     lower = _lower_group(np.sort(root[np.isfinite(root)]))
+    if stillest is not None and (lower is None or len(lower) > _FAR_MORE * stillest.sum()):
+        return stillest
     return None if lower is None else np.asarray(root <= lower[-1])
 
 
-def _centre_and_width(values: Double, of_still: Double | None) -> tuple[float, float]:
-    """Of what still sites have, from the values of all, in order, and of those known to be still."""
-    still = _lower_group(values)
-    if still is None:
-        still = of_still
-    if still is not None:
-        return _lower_part(still, _MOST)
+def _centre_and_width(values: Double) -> tuple[float, float]:
+    """Of what still sites have, from the values of all."""
     centre, width = _lower_part(values, _LEAST)
     outstanding = float(np.mean(values > centre + _OUTSTANDING * width))
     return _lower_part(values, _share_that_tells(outstanding))
