@@ -155,15 +155,16 @@ def make_meaning_pictures(folder: Path, scratch: Path) -> list[Path]:
     import napari_hrtem_vae as hv
     from napari_hrtem_vae.simulate.writing import save_simulation
 
-    pair = hv.simulate("annealing-pair", dose=50, rows=640, columns=1024, seed=971)
+    pair = hv.simulate("annealing-pair", dose=50, rows=640, columns=1024, seed=1601)
     video, _ = save_simulation(pair, scratch / "pair.zarr")
     viewer, widget = open_widget("Analyze", sample=False)
     viewer.open(str(video), plugin="napari-hrtem-vae")
     settle(1)
+    widget.model.model_box.setCurrentText("pbs-64")
     widget.run.button.click()
     wait_until(lambda: widget.run.work is None, "the analysis ends")
     pictures = []
-    for latent, name in ((50, "inside"), (62, "edges")):
+    for latent, name in ((58, "inside"), (26, "edges")):
         widget.store.change(latent=latent)
         settle(2)
         viewer.reset_view()

@@ -32,9 +32,9 @@ _REACH, _NOISE_REACH = 0.3, 0.25
 _FADING_WEIGHT, _REST_WEIGHT = 0.45, 0.5
 # Fewer windows side by side do not tell what still sites do.
 _FEWEST_WINDOWS = 8.0
-# Half of the sites of most videos are still, and so many of any. Those are that change by up to so many times
-# what the stillest do, once film is told apart: 95 % of the sites do on 30 scenes where nothing moves.
-_MOST_STILL, _FEWEST_STILL, _STILL_RATIO = 0.5, 0.1, 4.0
+# So many sites of any video are still, and with them those that change by up to so many times what these do,
+# once film is told apart: 95 % do on 29 of 30 scenes where nothing moves. If half do not, most changes.
+_FEWEST_STILL, _STILL_RATIO, _MOST_CHANGES = 0.1, 3.0, 0.5
 # Film that evolves changes the stillest sites by less than this share of what sites differ by.
 _MOST_OF_STILL = 0.3
 # Chance alone makes some directions of a few windows vary more than others: up to this, it is noise.
@@ -113,7 +113,7 @@ def change_p(
     Notes
     -----
     Trends are measured in units of the noise, then made independent and of unit variance by the covariance of
-    the still sites, half of all at most, where that is more than noise (as the minimum covariance determinant
+    the stiller half of the still sites where that is more than noise (as the minimum covariance determinant
     does, Rousseeuw 1984, J. Am. Stat. Assoc. 79, 871; how many are still is told from the stillest few, as a
     forward search does, Atkinson 1994, J. Am. Stat. Assoc. 89, 1329). Two scores of a site, both averaged
     over neighbours whose windows overlap, are added: the squared length of its trends, with other slow
@@ -183,7 +183,7 @@ def change_scores(
     level = of_sites("level") / np.sqrt(typical)
     level -= np.median(level, axis=0)
 
-    film, still = _film(trend, place)
+    film, still, all_still = _film(trend, place)
     moved = _squared_lengths(trend)[still].mean() - counted.sum()
     if moved > _MOST_OF_STILL * _squared_lengths(level).mean():
         return None
@@ -199,32 +199,32 @@ def change_scores(
     return ChangeScores(
         place.put(power),
         place.put(_FADING_WEIGHT * counted.sum() * coherent),
-        place.put(still) > 0 if still.mean() < _MOST_STILL else None,
+        place.put(all_still) > 0 if all_still.mean() < _MOST_CHANGES else None,
     )
 
 
-def _film(trend: Float, place: _Place) -> tuple[Float, Bools]:
+def _film(trend: Float, place: _Place) -> tuple[Float, Bools, Bools]:
     """What makes the trends (n, latent) of still sites independent and of unit variance, and which these are.
 
-    It begins with the stillest few, by which all that changes stands out, and goes on with all still ones.
+    It begins with the stillest few, by which all that changes stands out, and goes on with the stiller half
+    of those that are like them. That half is returned too, and all that are like them.
     """
+    film, share = np.eye(trend.shape[1], dtype=np.float32), _FEWEST_STILL
 
-    def changed(film: Float) -> Double:
+    def changed() -> Double:
         return place.averaged(_squared_lengths(trend @ film), _REACH)
 
-    def refined(film: Float, share: float) -> tuple[Float, Bools]:
+    for _ in range(2):
         for _ in range(_REFINEMENTS):
-            how_much = changed(film)
-            still = np.asarray(how_much <= np.quantile(how_much, share))
-            of_still = trend[still]
-            variances, axes = np.linalg.eigh(of_still.T @ of_still / still.sum())
+            how_much = changed()
+            stillest = np.asarray(how_much <= np.quantile(how_much, share))
+            of_still = trend[stillest]
+            variances, axes = np.linalg.eigh(of_still.T @ of_still / stillest.sum())
             film = (axes / np.sqrt(np.maximum(variances / _CHANCE, 1))).astype(np.float32)
-        return film, still
-
-    film, _ = refined(np.eye(trend.shape[1], dtype=np.float32), _FEWEST_STILL)
-    how_much = changed(film)
-    still = how_much <= _STILL_RATIO * np.quantile(how_much, _FEWEST_STILL / 2)
-    return refined(film, min(float(still.mean()), _MOST_STILL))
+        how_much = changed()
+        like_them = np.asarray(how_much <= _STILL_RATIO * np.quantile(how_much, _FEWEST_STILL / 2))
+        share = float(like_them.mean()) / 2
+    return film, stillest, like_them
 
 
 def _squared_lengths(vectors: Float | Double) -> Float:
