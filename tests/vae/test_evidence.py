@@ -227,6 +227,21 @@ def test_null_is_found_where_most_sites_stand_out_and_change_fades_into_still_on
     assert (p[3000:] < 0.05).mean() < 0.07
 
 
+@pytest.mark.parametrize("moving", [3200, 3600])
+def test_sites_known_to_be_still_tell_what_still_ones_do(moving: int) -> None:
+    """Where what moves much and what moves little are further apart than this and what is still."""
+    rng = np.random.default_rng(6)
+    score = rng.chisquare(64, 4000)
+    score[:moving] += rng.uniform(100, 300, moving)
+    score[: moving // 2] *= rng.uniform(50, 100, moving // 2)
+    stillest = np.arange(4000) >= moving
+    p = change_null_p(score, 12.0, stillest)
+    assert (p[:moving] < 0.05).mean() > 0.95
+    assert (p[moving:] < 0.05).mean() < 0.08
+    # Without them, what moves little counts as still.
+    assert (change_null_p(score, 12.0)[moving // 2 : moving] < 0.05).mean() < 0.5
+
+
 def test_one_group_that_is_skewed_is_not_parted() -> None:
     """A film that evolves more in some places: sites differ, but do not fall in two groups."""
     rng = np.random.default_rng(2)
