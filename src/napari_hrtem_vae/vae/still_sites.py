@@ -20,8 +20,8 @@ _LEAST, _MOST, _OF_GROUP = 0.4, 0.9, 0.7
 _OUTSTANDING, _OUTSTANDING_P = 4.0, 1e-3
 _FEW_OUTSTANDING, _FEWER = 0.01, 5.0
 # Share of the variance that lies between two groups (of a normal distribution it is 0.64), ratio of their
-# means, and fewest values: film does not part its sites as far (0.76 and 1.17 on 76 still scenes).
-_PARTED, _APART, _FEWEST_PARTED = 0.7, 1.2, 20
+# means, and fewest values: film does not part its sites as far (0.76 and 1.17 on 121 still scenes).
+_PARTED, _APART, _FEWEST_PARTED = 0.7, 1.25, 20
 # A lower group so much larger than the sites known to be still holds others.
 _FAR_MORE = 2.5
 # Degrees of freedom of a squared fading that is averaged over about a window: 1.5 to 2 on still scenes.
