@@ -30,13 +30,15 @@ _VALUES_AT_ONCE = 1 << 20
 _REACH, _NOISE_REACH = 0.3, 0.25
 # Of a contrast that fades, for each latent, and of other slow change than the slowest.
 _FADING_WEIGHT, _REST_WEIGHT = 0.45, 0.5
-# Fading, averaged twice, reaches to still neighbours: it adds up to so much of a site's own change.
+# Fading, averaged twice, reaches to still neighbours: where most sites change, it adds so much of a site's
+# own change at most.
 _MOST_FADING = 0.5
 # Fewer windows side by side do not tell what still sites do.
 _FEWEST_WINDOWS = 8.0
 # So many sites of any video are still, and with them those that change by up to so many times what these do,
-# once film is told apart: 95 % do on 42 of 45 scenes where nothing moves. If half do not, most changes.
-_FEWEST_STILL, _STILL_RATIO, _MOST_CHANGES = 0.08, 3.0, 0.5
+# once film is told apart: 95 % of the sites do on 45 scenes where nothing moves. If fewer than six in ten do,
+# most of the video changes.
+_FEWEST_STILL, _STILL_RATIO, _MOST_CHANGES = 0.08, 2.8, 0.6
 # Film that evolves changes the stillest sites by less than this share of what sites differ by.
 _MOST_OF_STILL = 0.3
 # Chance alone makes some directions of a few windows vary more than others: up to this, it is noise.
@@ -119,16 +121,15 @@ def change_p(
     does, Rousseeuw 1984, J. Am. Stat. Assoc. 79, 871; how many are still is told from the stillest few, as a
     forward search does, Atkinson 1994, J. Am. Stat. Assoc. 89, 1329). Two scores of a site, both averaged
     over neighbours whose windows overlap, are added: the squared length of its trends, with other slow
-    change; and the square of their part along the site's own level, where a contrast that fades shows, up to
-    half of the other. The sum is judged against what the still sites do (`still_sites`). Where hardly more
-    than one number makes it up its tail is heavier than told, so no sum is taken to be less likely than the
-    less likely of its parts.
+    change; and the square of their part along the site's own level, where a contrast that fades shows. The
+    sum is judged against what the still sites do (`still_sites`). Where hardly more than one number makes it
+    up its tail is heavier than told, so no sum is taken to be less likely than the less likely of its parts.
     """
     scores = change_scores(changes, active, sites_per_window)
     if scores is None:
         return None
     changed, faded = scores.changed, scores.faded
-    both = changed + np.minimum(faded, _MOST_FADING * changed)
+    both = changed + (faded if scores.still is None else np.minimum(faded, _MOST_FADING * changed))
     # An average over neighbours reaches over about two windows.
     windows = np.isfinite(both).sum() / (2 * sites_per_window**2)
     still = still_group(changed, scores.still)
