@@ -16,7 +16,7 @@ from napari_hrtem_vae.errors import CancelledError, LatticeError, ParameterError
 from napari_hrtem_vae.lattice.analysis import track_grains, track_grains_steps
 from napari_hrtem_vae.lattice.conventions import ideal_basis
 from napari_hrtem_vae.lattice.parameters import LatticeParameters
-from napari_hrtem_vae.lattice.tracking import even_batches
+from napari_hrtem_vae.lattice.spectra import even_batches
 from napari_hrtem_vae.progress import run
 
 from .scenes import PAIR, Disc, film, paint, video

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import pairwise
@@ -20,18 +20,16 @@ from ..io.memory import keep_freed_memory, memory_budget
 from ..io.open import open_video
 from ..io.results import ResultStore, check_place
 from ..progress import Progress, Steps, run
-from ..video.outliers import GreyLevels, grey_levels, replace_outliers
 from ..video.reading import read_frames
 from .conventions import Double, misfit_deg
+from .first_look import seed_steps
 from .frame import GrainFit, GrainSpots, GrainStart
 from .grid import LatticeGrid
 from .parameters import MOST_GRAINS, LatticeParameters
 from .record import Records, Scale, attributes, coordinates, scale_of, template
-from .seeding import FoundGrains, find_grains
-from .tracking import FrameReader, GrainTrack, follow, is_done
+from .spectra import SpectrumReader
+from .tracking import GrainTrack, follow
 
-_SEED_FRAMES = 3
-_SEED_PLACES = 5
 _BLOCK = 32
 _LARGEST_FRAME = 1 << 28
 
@@ -115,30 +113,28 @@ def track_grains_steps(
     _check_size(video)
     keep_freed_memory()
     given = None if bases is None else _checked_bases(bases)
-    seed = yield from _seed_steps(video, parameters, given)
-    seed_frame, found, levels = seed.frame, seed.found, seed.levels
-    assert found.grid is not None
-    grid = found.grid
+    seed = yield from seed_steps(video, parameters, given)
+    found, reader = seed.found, seed.reader
+    assert reader is not None
     order = _order(found.fits, parameters)
     fits, orders = [found.fits[one] for one in order], [found.orders[one] for one in order]
     grains = len(fits)
-    keeper = _Keeper.open(video, grid, grains, scale, parameters, store, seed_frame, given)
-    try:
-        for blocks in _blocks(len(video), seed_frame):
-            tracks = [GrainTrack(GrainStart(fit.basis, fit.mask), fit.angle_deg, held=fit) for fit in fits]
-            yield from _follow_steps(video, grid, tracks, keeper, blocks, levels, orders, parameters)
+    starts = [GrainStart(fit.basis, fit.mask) for fit in fits]
+    kept = (scale, parameters, store, seed.frame, given)
+    with closing(reader), closing(_Keeper.open(video, reader.grid, grains, *kept)) as keeper:
+        for blocks in _blocks(len(video), seed.frame):
+            tracks = [
+                GrainTrack(start, fit.angle_deg, held=fit) for start, fit in zip(starts, fits, strict=True)
+            ]
+            yield from _follow_steps(reader, tracks, keeper, blocks, orders, parameters)
         return keeper.finish(_notices(video, parameters, grains))
-    finally:
-        keeper.close()
 
 
 def _follow_steps(
-    video: xr.DataArray,
-    grid: LatticeGrid,
+    reader: SpectrumReader,
     tracks: list[GrainTrack],
     keeper: _Keeper,
     blocks: list[range],
-    levels: GreyLevels | None,
     orders: list[GrainSpots],
     parameters: LatticeParameters,
 ) -> Iterator[Progress]:
@@ -151,18 +147,19 @@ def _follow_steps(
             waiting.append(block)
     if not waiting:
         return
-    step = waiting[0].step
-    reader = FrameReader(video, range(waiting[0].start, waiting[-1].stop, step), levels)
+    order = range(waiting[0].start, waiting[-1].stop, waiting[0].step)
+    if order != reader.order:
+        reader = SpectrumReader(reader.video, order, reader.grid, reader.outliers)
     block = waiting.pop(0)
     records = keeper.records(block)
-    steps = follow(reader, grid, tracks, orders, parameters)
+    steps = follow(reader, tracks, orders, parameters)
     try:
         for one in steps:
             if one is None:
                 yield keeper.progress()
                 continue
             frame, judged = one
-            records.put(frame - min(block), judged, grid)
+            records.put(frame - min(block), judged, reader.grid)
             keeper.done += 1
             finished = None
             if frame == block[-1]:
@@ -289,68 +286,6 @@ def _blocks(frames: int, seed: int) -> tuple[list[range], list[range]]:
     forward = [range(a, b) for a, b in pairwise(edges) if a >= seed]
     backward = [range(b - 1, a - 1, -1) for a, b in pairwise(edges) if b <= seed]
     return forward, backward[::-1]
-
-
-@dataclass(frozen=True)
-class _Seed:
-    """Grains found in neighbouring frames, the first of them, and its grey levels."""
-
-    frame: int
-    found: FoundGrains
-    levels: GreyLevels | None
-
-    @property
-    def worth(self) -> tuple[int, float]:
-        fits = self.found.fits
-        return len(fits), sum(fit.cells * fit.signal for fit in fits)
-
-
-def _seed_steps(video: xr.DataArray, parameters: LatticeParameters, bases: Double | None) -> Steps[_Seed]:
-    """Look for grains at the start of the video, then elsewhere; the look that finds most of them counts."""
-    count = min(_SEED_FRAMES, len(video))
-    last = len(video) - count
-    places = sorted({round(last * place / (_SEED_PLACES - 1)) for place in range(_SEED_PLACES)})
-    wanted = parameters.n_grains if bases is None else len(bases)
-    best: _Seed | None = None
-    pool = ThreadPoolExecutor(1)
-    try:
-        for place in places:
-            looking = pool.submit(_look, video, slice(place, place + count), parameters, bases)
-            yield Progress(0, len(video), "Looking for grains")
-            while not is_done(looking):
-                yield Progress(0, len(video), "Looking for grains")
-            seed = looking.result()
-            if seed is not None and (best is None or seed.worth > best.worth):
-                best = seed
-            if best is not None and len(best.found.fits) >= wanted:
-                break
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    name = str(video.attrs.get("source", "the video"))
-    if best is None:
-        raise LatticeError(f"The frames of {name} are constant or hold NaN; choose another video.")
-    if not best.found.fits:
-        raise LatticeError(
-            f"No lattice stands out of the noise in {name}; average frames, or give the fringes' period, "
-            "another symmetry or spots of your own."
-        )
-    return best
-
-
-def _look(
-    video: xr.DataArray, where: slice, parameters: LatticeParameters, bases: Double | None
-) -> _Seed | None:
-    """Grains in some neighbouring frames; None where none can be used."""
-    frames = read_frames(video, where)
-    usable = np.isfinite(frames).all((1, 2)) & (frames.min((1, 2)) < frames.max((1, 2)))
-    if not usable.any():
-        return None
-    frames = frames[usable]
-    levels = grey_levels(frames) if parameters.outliers else None
-    if levels is not None:
-        frames = replace_outliers(frames, levels)
-    first = where.start + int(np.flatnonzero(usable)[0])
-    return _Seed(first, find_grains(frames, parameters, bases), levels)
 
 
 def _order(fits: list[GrainFit], parameters: LatticeParameters) -> list[int]:

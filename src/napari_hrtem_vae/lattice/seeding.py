@@ -113,6 +113,11 @@ def find_grains(
     parameters = parameters or LatticeParameters()
     frames = np.asarray(frames, np.float32)
     frames = frames[None] if frames.ndim == 2 else frames
+    return grains_of(find_lattice(frames, parameters, bases), frames, parameters, bases)
+
+
+def find_lattice(frames: Float, parameters: LatticeParameters, bases: Double | None) -> FoundGrains:
+    """Spots of frames (n, rows, columns), and the grid for their period; no grains yet."""
     spectrum = whitened_spectrum(frames, parameters.threads)
     spots = find_spots(spectrum, len(frames), parameters.period_px)
     nothing = FoundGrains(spectrum, spots, np.empty((0, 2, 2)), None, [], [])
@@ -128,12 +133,22 @@ def find_grains(
     shape = (frames.shape[1], frames.shape[2])
     if min(shape) < 8 * period:
         return nothing
-    grid = LatticeGrid(shape, float(period))
+    return replace(nothing, grid=LatticeGrid(shape, float(period)))
+
+
+def grains_of(
+    lattice: FoundGrains, frames: Float, parameters: LatticeParameters, bases: Double | None
+) -> FoundGrains:
+    """The grains of a lattice that `find_lattice` found in the same frames."""
+    grid, spots = lattice.grid, lattice.spots
+    if grid is None:
+        return lattice
     with ThreadPoolExecutor(parameters.threads) as pool:
         spectra = list(pool.map(grid.spectrum, frames))
     if bases is not None:
         starts = [start_from_basis(grid, spectra[0], basis * grid.binning, parameters) for basis in bases]
-        return _with_orders(nothing, grid, spectra[0], _fit(grid, spectra[0], starts, parameters), parameters)
+        fits = _fit(grid, spectra[0], starts, parameters)
+        return _with_orders(lattice, grid, spectra[0], fits, parameters)
     if parameters.symmetry == "any":
         candidates = _oblique_nets(grid, spectra[0], spots, parameters)
     else:
@@ -147,9 +162,9 @@ def find_grains(
             fits = _settle(grid, spectra[0], starts + more, parameters)
             if len(fits) >= parameters.n_grains:
                 break
-    found = _with_orders(nothing, grid, spectra[0], fits, parameters)
+    found = _with_orders(lattice, grid, spectra[0], fits, parameters)
     while len(apart := _apart(found.fits, parameters.symmetry)) < len(found.fits):
-        found = _with_orders(nothing, grid, spectra[0], apart, parameters)
+        found = _with_orders(lattice, grid, spectra[0], apart, parameters)
     return found
 
 
@@ -314,7 +329,7 @@ def _fit(
 
 
 def _with_orders(
-    nothing: FoundGrains,
+    lattice: FoundGrains,
     grid: LatticeGrid,
     spectrum: Complex,
     fits: list[GrainFit],
@@ -326,7 +341,7 @@ def _with_orders(
         starts = [GrainStart(fit.basis, fit.mask) for fit in fits]
         fits = fit_frame(grid, spectrum, starts, orders, parameters.symmetry, parameters.exclusive, False)
     bases = np.array([fit.basis / grid.binning for fit in fits]).reshape(-1, 2, 2)
-    return replace(nothing, bases=bases, grid=grid, fits=fits, orders=orders)
+    return replace(lattice, bases=bases, fits=fits, orders=orders)
 
 
 def _orders(grid: LatticeGrid, spectrum: Complex, fit: GrainFit, symmetry: Symmetry) -> GrainSpots:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
 
-from ..video.outliers import GreyLevels, replace_outliers
-from ..video.reading import CHUNK_BYTES, stored_frames
 from .conventions import (
     Double,
     Symmetry,
@@ -24,12 +19,11 @@ from .conventions import (
     wrap_deg,
 )
 from .frame import GrainFit, GrainSpots, GrainStart, fit_frames
-from .grid import Complex, Float, LatticeGrid
+from .grid import Complex, LatticeGrid
 from .parameters import LatticeParameters
 from .seeding import SEPARATION_DEG, orientations
+from .spectra import Spectra, SpectrumReader, is_done
 
-# Frames are fitted in batches, the more the smaller they are: with large arrays threads wait less.
-_BATCH, _BATCH_PX = 8, 6 << 20
 # A batch starts from what the batch so many before it gave: so many can be fitted at a time, and the result
 # does not depend on how many are.
 _LAG = 3
@@ -37,7 +31,6 @@ _MISSES = 5
 _JUMP_SIGMAS, _JUMP_DEG = 4.0, 1.0
 _AREA_JUMP = 0.3
 _LEAST_PERIODS = 2.0
-_PATIENCE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -105,51 +98,8 @@ class GrainTrack:
         return turned <= allowed * (1 + self.misses) and (area or self.misses >= _MISSES)
 
 
-@dataclass
-class FrameReader:
-    """Frames in any order, chunks of neighbours at a time, the next chunk read while one is used.
-
-    They come as they are stored: the threads that fit them share the work of making them float32.
-    """
-
-    video: xr.DataArray
-    order: range
-    outliers: GreyLevels | None
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
-
-    def frames(self) -> Iterator[tuple[int, NDArray[Any]] | None]:
-        """Number and grey values of each frame, in order; None while a read takes its time."""
-        count = max(1, CHUNK_BYTES // (4 * self.video.shape[1] * self.video.shape[2]))
-        chunks = [self.order[first : first + count] for first in range(0, len(self.order), count)]
-        try:
-            upcoming = self._pool.submit(self._read, chunks[0]) if chunks else None
-            for number, chunk in enumerate(chunks):
-                assert upcoming is not None
-                while not is_done(upcoming):
-                    yield None
-                frames = upcoming.result()
-                if number + 1 < len(chunks):
-                    upcoming = self._pool.submit(self._read, chunks[number + 1])
-                yield from ((index, frames[index - min(chunk)]) for index in chunk)
-        finally:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _read(self, chunk: range) -> NDArray[Any]:
-        return stored_frames(self.video, slice(min(chunk), max(chunk) + 1))
-
-
-def is_done(future: Future[Any]) -> bool:
-    """Whether work in another thread has ended, after a little patience."""
-    try:
-        future.exception(timeout=_PATIENCE_S)
-    except TimeoutError:
-        return False
-    return True
-
-
 def follow(
-    reader: FrameReader,
-    grid: LatticeGrid,
+    reader: SpectrumReader,
     tracks: Sequence[GrainTrack],
     spots: Sequence[GrainSpots],
     parameters: LatticeParameters,
@@ -158,11 +108,10 @@ def follow(
 
     Yields the number of each frame with what holds of each grain; None while nothing is ready.
     """
-    most = max(1, min(_BATCH, _BATCH_PX // (grid.shape[0] * grid.shape[1])))
-    counts = even_batches(len(reader.order), most)
-    waiting: deque[tuple[list[int], Future[list[list[GrainFit | None]]]]] = deque()
+    grid = reader.grid
+    waiting: deque[tuple[range, Future[list[list[GrainFit | None]]]]] = deque()
     pool = ThreadPoolExecutor(min(parameters.threads, _LAG))
-    frames = reader.frames()
+    batches = reader.batches()
 
     def places() -> tuple[list[GrainStart], list[int]]:
         """Where the next frames look for the grains, and which of these are lost."""
@@ -170,32 +119,25 @@ def follow(
         return [track.start for track in tracks], lost
 
     def fit(
-        batch: list[NDArray[Any]], starts: list[GrainStart], lost: list[int]
+        frames: int, spectra: Callable[[], Spectra], starts: list[GrainStart], lost: list[int]
     ) -> list[list[GrainFit | None]]:
-        return _fit_batch(grid, batch, starts, lost, spots, reader.outliers, parameters)
+        return _fit_batch(grid, frames, spectra(), starts, lost, spots, parameters)
 
     # For the batches to come, whether what they follow from is told early or late: one place each.
     ahead = deque([places()] * _LAG)
-    numbers: list[int] = []
-    batch: list[NDArray[Any]] = []
     try:
         exhausted = False
         while waiting or not exhausted:
             # What is done is told at once, however long the next frames take to be read.
             if not exhausted and ahead and not (waiting and waiting[0][1].done()):
-                upcoming = next(frames, False)
+                upcoming = next(batches, False)
                 if upcoming is None:
                     yield None
-                    continue
-                exhausted = upcoming is False
-                if not exhausted:
-                    number, frame = upcoming  # type: ignore[misc]
-                    numbers.append(number)
-                    batch.append(frame)
-                if batch and len(batch) == counts[0]:
-                    counts.popleft()
-                    waiting.append((numbers, pool.submit(fit, batch, *ahead.popleft())))
-                    numbers, batch = [], []
+                elif isinstance(upcoming, tuple):
+                    frames, spectra = upcoming
+                    waiting.append((frames, pool.submit(fit, len(frames), spectra, *ahead.popleft())))
+                else:
+                    exhausted = True
                 continue
             done, future = waiting[0]
             while not is_done(future):
@@ -206,53 +148,27 @@ def follow(
                 yield number, judged
             ahead.append(places())
     finally:
+        batches.close()
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def even_batches(frames: int, most: int) -> deque[int]:
-    """How many frames each batch has, as alike as may be: no thread waits for another's longer last one."""
-    batches = -(-frames // most)
-    # An even number of them, for two threads.
-    batches = min(frames, batches + batches % 2)
-    return deque(frames // batches + (one < frames % batches) for one in range(batches))
 
 
 def _fit_batch(
     grid: LatticeGrid,
-    batch: list[NDArray[Any]],
+    frames: int,
+    spectra: Spectra,
     starts: list[GrainStart],
     lost: list[int],
     spots: Sequence[GrainSpots],
-    outliers: GreyLevels | None,
     parameters: LatticeParameters,
 ) -> list[list[GrainFit | None]]:
-    """Fit some frames; None for all grains of those that hold NaN or one grey value alone."""
-    found: list[list[GrainFit | None]] = [[None] * len(starts) for _ in batch]
-    spectra = np.empty((len(batch), *grid.shape), np.complex64)
-    usable: list[int] = []
-    for number, stored in enumerate(batch):
-        frame = np.array(stored, np.float32)
-        if not _is_usable(frame):
-            continue
-        if outliers is not None:
-            frame = replace_outliers(frame[None], outliers)[0]
-        spectra[len(usable)] = grid.spectrum(frame)
-        usable.append(number)
-    if not usable:
-        return found
-    spectra = spectra[: len(usable)]
-    looked = [_starts_again(grid, one, starts, lost, parameters) for one in spectra]
-    fits = fit_frames(grid, spectra, looked, spots, parameters.symmetry, parameters.exclusive)
-    for number, of_frame in zip(usable, fits, strict=True):
-        found[number] = list(of_frame)
+    """Fit some frames; None for all grains of those that cannot be used."""
+    found: list[list[GrainFit | None]] = [[None] * len(starts) for _ in range(frames)]
+    if spectra.usable:
+        looked = [_starts_again(grid, one, starts, lost, parameters) for one in spectra.values]
+        fits = fit_frames(grid, spectra.values, looked, spots, parameters.symmetry, parameters.exclusive)
+        for number, of_frame in zip(spectra.usable, fits, strict=True):
+            found[number] = list(of_frame)
     return found
-
-
-def _is_usable(frame: Float) -> bool:
-    """Whether a frame holds more than one grey value, and no NaN."""
-    # Both are NaN where one pixel is.
-    low, high = float(frame.min()), float(frame.max())
-    return low < high and np.isfinite([low, high]).all().item()
 
 
 def _starts_again(
