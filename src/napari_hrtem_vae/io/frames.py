@@ -128,14 +128,20 @@ class MappedFrames(LazyFrames):
         if self.flipped:
             lines = range(height - 1 - lines.start, height - 1 - lines.stop, -lines.step)
         first, last = (min(lines), max(lines)) if len(lines) else (0, -1)
-        inside = np.array(lines, dtype=int) - first
         out = np.empty((len(numbers), len(lines), width), self.dtype)
+        # As it is in the file; where rows are neither left out nor turned round, what is given.
+        direct = lines.step == 1 and self.stored == self.dtype
+        band = np.empty((last - first + 1, width), self.stored)
+        inside = np.array(lines, dtype=int) - first
         # Read, not mapped: a page fault of a memory map fetches megabytes around the few rows asked for.
         with self.path.open("rb") as file:
             for i, number in enumerate(numbers):
                 file.seek(int(self.offsets[number]) + first * width * self.stored.itemsize)
-                band = np.fromfile(file, self.stored, (last - first + 1) * width)
-                out[i] = band.reshape(last - first + 1, width)[inside]
+                target = out[i] if direct else band
+                if file.readinto(target) < target.nbytes:  # type: ignore[arg-type]
+                    raise EOFError("the file ends within it")
+                if not direct:
+                    out[i] = band[inside]
         return out
 
 

@@ -25,6 +25,7 @@ from .threads import one_thread
 
 Float = NDArray[np.float32]
 _SAMPLE_FRAMES = 8
+_READING = 2  # threads
 _BRIGHT_SHARE = 0.01
 _STRONGEST_FLICKER = 2.0
 _NOTHING_TO_SEE = "Every frame is constant or holds NaN; choose a video with a picture in it."
@@ -134,7 +135,9 @@ def frame_statistics_steps(
     def prepare(_: int, frames: Float) -> tuple[Float, FrameStatistics]:
         return frames, frame_statistics(frames, levels)
 
-    for chunk in read_ahead(video, count, slice(None), prepare):
+    # What is read takes more time than what `also` does with it.
+    threads = min(_READING, torch.get_num_threads())
+    for chunk in read_ahead(video, count, slice(None), prepare, threads):
         yield Progress(done, len(video), "Checking the frames")
         if chunk is not None:
             frames, found = chunk[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -66,7 +67,11 @@ def as_read(start: int, frames: Float) -> Float:
 
 
 def read_ahead(
-    video: xr.DataArray, count: int, rows: slice, prepare: Callable[[int, Float], Prepared]
+    video: xr.DataArray,
+    count: int,
+    rows: slice,
+    prepare: Callable[[int, Float], Prepared],
+    threads: int = 1,
 ) -> Iterator[tuple[int, Prepared] | None]:
     """All frames, `count` at a time, with the number of the first; the next are read while these are used.
 
@@ -80,19 +85,22 @@ def read_ahead(
         Rows of each frame.
     prepare : callable
         Gets the first frame's number and the frames (n, rows, x), in the thread that reads.
+    threads : int, optional
+        How many read, each frames of its own: with several `prepare` is not called in order.
     """
     slices = [slice(start, min(start + count, len(video))) for start in range(0, len(video), count)]
 
     def read(frames: slice) -> Prepared:
         return prepare(frames.start, read_frames(video, frames, rows))
 
-    reader = ThreadPoolExecutor(1)
+    reader = ThreadPoolExecutor(threads)
     try:
-        upcoming = reader.submit(read, slices[0])
+        upcoming = deque(reader.submit(read, some) for some in slices[:threads])
         for number, current in enumerate(slices):
-            frames = yield from _patiently(upcoming)
-            if number + 1 < len(slices):
-                upcoming = reader.submit(read, slices[number + 1])
+            frames = yield from _patiently(upcoming.popleft())
+            upcoming.extend(
+                reader.submit(read, some) for some in slices[number + threads : number + threads + 1]
+            )
             yield current.start, frames
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
