@@ -8,15 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 
 import napari_hrtem_vae as hv
 from napari_hrtem_vae.errors import CancelledError, LatticeError, ParameterError, ResultError, VideoShapeError
 from napari_hrtem_vae.lattice.analysis import track_grains, track_grains_steps
 from napari_hrtem_vae.lattice.conventions import ideal_basis
 from napari_hrtem_vae.lattice.parameters import LatticeParameters
-from napari_hrtem_vae.lattice.spectra import even_batches
 from napari_hrtem_vae.progress import run
 
 from .scenes import PAIR, Disc, film, paint, video
@@ -91,15 +88,6 @@ def test_result_is_the_same_on_one_thread_and_on_several(pair: xr.DataArray, tra
     three = track_grains(pair, workers=3)
     xr.testing.assert_equal(one, three)
     xr.testing.assert_equal(one, tracked)
-
-
-@given(st.integers(1, 500), st.integers(1, 8))
-def test_batches_hold_every_frame_and_are_alike(frames: int, most: int) -> None:
-    batches = even_batches(frames, most)
-    assert sum(batches) == frames
-    assert 1 <= min(batches) <= max(batches) <= min(most, min(batches) + 1)
-    # Two threads have as many each.
-    assert len(batches) % 2 == 0 or len(batches) == frames
 
 
 def test_angle_goes_on_across_the_period_of_the_symmetry() -> None:
