@@ -85,3 +85,7 @@ def test_a_part_without_a_picture_has_no_shift() -> None:
     told = told_of(frames)
     assert told is not None
     assert np.isfinite(told).all()
+
+
+def test_frames_of_one_grey_value_tell_no_shift() -> None:
+    assert told_of(np.full((FRAMES, ROWS, COLUMNS), 5, np.float32)) is None

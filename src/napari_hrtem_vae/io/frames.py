@@ -129,7 +129,7 @@ class MappedFrames(LazyFrames):
             lines = range(height - 1 - lines.start, height - 1 - lines.stop, -lines.step)
         first, last = (min(lines), max(lines)) if len(lines) else (0, -1)
         out = np.empty((len(numbers), len(lines), width), self.dtype)
-        # As it is in the file; where rows are neither left out nor turned round, what is given.
+        # Rows that are neither left out nor turned round are read to where they belong.
         direct = lines.step == 1 and self.stored == self.dtype
         band = np.empty((last - first + 1, width), self.stored)
         inside = np.array(lines, dtype=int) - first

@@ -98,9 +98,8 @@ def read_ahead(
         upcoming = deque(reader.submit(read, some) for some in slices[:threads])
         for number, current in enumerate(slices):
             frames = yield from _patiently(upcoming.popleft())
-            upcoming.extend(
-                reader.submit(read, some) for some in slices[number + threads : number + threads + 1]
-            )
+            if number + threads < len(slices):
+                upcoming.append(reader.submit(read, slices[number + threads]))
             yield current.start, frames
     finally:
         reader.shutdown(wait=False, cancel_futures=True)

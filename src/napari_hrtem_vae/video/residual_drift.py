@@ -51,9 +51,9 @@ class ShiftsFromMean:
             along_x = (self._yy * x - self._yx * y) * self._inverse
             left = self._sums(away, away) - along_y * y - along_x * x
             variance = left / self._side**2 * (self._yy + self._xx) * self._inverse / 2
-        shifts = np.stack([along_y, along_x], axis=1)
-        shifts[~np.isfinite(variance)] = np.nan
-        return shifts, float(np.sqrt(max(np.nanmedian(variance), 0)))
+        told = np.isfinite(variance)
+        shifts = np.where(told[:, None], np.stack([along_y, along_x], axis=1), np.nan)
+        return shifts, float(np.sqrt(max(np.median(variance[told]), 0))) if told.any() else np.inf
 
     def put_back(self, frame: Float, shift: Double) -> Float:
         """A frame as it would be had it not shifted by (y, x) px."""
