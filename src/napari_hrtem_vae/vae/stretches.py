@@ -17,7 +17,6 @@ from ..progress import Progress, Steps, run
 from ..video.binning import bin_frame
 from ..video.geometry import SiteGrid
 from ..video.outliers import GreyLevels
-from ..video.residual_drift import ShiftsFromMean, shared_shifts
 from .evidence import FEWEST_FRAMES, SITE_CHANGES, change_p, site_changes_steps
 from .meaning.components import Components, principal_components
 from .preprocessing import Band, FrameStatistics, Preprocessing, without_outliers
@@ -87,14 +86,12 @@ class StretchFrames:
         """Keep the mean of the frames that were taken since the last one."""
         assert self._sum is not None
         mean = self._band(self._sum[None] / np.float32(self._taken), _AS_IT_IS)[0].numpy()
-        self._means.append(self._as_deviations(bin_frame(mean, self._binning)))
+        # As deviations they keep their precision in half of the memory.
+        deviation = (mean - np.float32(self._levels.median)) / np.float32(self._levels.spread or 1)
+        binned = bin_frame(deviation, self._binning)
+        self._means.append(np.clip(binned, -_FARTHEST, _FARTHEST).astype(np.float16))
         self._brightnesses.append(self._brightness / self._taken)
         self._sum, self._taken, self._brightness = None, 0, 0.0
-
-    def _as_deviations(self, grey: Float) -> Half:
-        """Grey values as deviations from the video's median: as precise, in half of the memory."""
-        deviation = (grey - np.float32(self._levels.median)) / np.float32(self._levels.spread or 1)
-        return np.asarray(np.clip(deviation, -_FARTHEST, _FARTHEST), np.float16)
 
     def _join_neighbours(self) -> None:
         """Make each two neighbouring stretches one."""
@@ -125,7 +122,7 @@ class StretchFrames:
         if len(self._means) < FEWEST_FRAMES:
             return None
         rows, columns = self._grid.shape
-        yield from self._settle_steps(beam)
+        yield Progress(0, rows, "Looking for change")
         seen = np.ones((rows, columns), bool) if seen is None else seen
         windows = self._some_windows(beam, np.argwhere(seen))
         yield Progress(0, rows, "Looking for change")
@@ -142,27 +139,6 @@ class StretchFrames:
         for values in changes.values():
             values[~seen] = np.nan
         return change_p(changes, None, self._grid.window / self._grid.step)
-
-    def _settle_steps(self, beam: float | None) -> Steps[None]:
-        """Put back by what all of the video moves together: at a lattice that is the most that noise does."""
-        progress = Progress(0, self._grid.shape[0], "Looking for change")
-        mean = np.zeros(self._means[0].shape, np.float32)
-        for stretch in range(len(self._means)):
-            mean += self._grey_values(stretch, beam, self._means[stretch]) / np.float32(len(self._means))
-            yield progress
-        if min(mean.shape) < max(self._size, 2):
-            return
-        parts, told = ShiftsFromMean(mean, self._size), []
-        for stretch, deviations in enumerate(self._means):
-            told.append(parts.of(self._grey_values(stretch, beam, deviations)))
-            yield progress
-        shifts = shared_shifts(*zip(*told, strict=True))
-        if shifts is None:
-            return
-        for stretch, shift in enumerate(shifts):
-            settled = parts.put_back(self._grey_values(stretch, beam, self._means[stretch]), shift)
-            self._means[stretch] = self._as_deviations(settled / self._gain(stretch, beam))
-            yield progress
 
     @property
     def _binning(self) -> int:
@@ -185,12 +161,8 @@ class StretchFrames:
     def _grey_values(self, stretch: int, beam: float | None, deviations: Half) -> Float:
         """Deviations in a stretch as grey values under a steady beam."""
         spread, median = self._levels.spread or 1, self._levels.median
-        grey = deviations.astype(np.float32) * np.float32(spread) + np.float32(median)
-        return grey * self._gain(stretch, beam)
-
-    def _gain(self, stretch: int, beam: float | None) -> np.float32:
-        """What brings the brightness of a stretch to that of the beam."""
-        return np.float32(1 if beam is None else beam / self._brightnesses[stretch])
+        gain = np.float32(1 if beam is None else beam / self._brightnesses[stretch])
+        return (deviations.astype(np.float32) * np.float32(spread) + np.float32(median)) * gain
 
     def _some_windows(self, beam: float | None, sites: NDArray[np.intp]) -> Float:
         """Windows (m, px) of random ones of some sites (n, 2), in random stretches."""
