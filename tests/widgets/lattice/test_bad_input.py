@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from qtpy.QtCore import Qt
 
-from napari_hrtem_vae.lattice import tracking
+from napari_hrtem_vae.lattice import spectra
 from napari_hrtem_vae.lattice.analysis import track_grains
 from napari_hrtem_vae.lattice.parameters import LatticeParameters
 from napari_hrtem_vae.widgets.lattice import LatticeWidget
@@ -115,7 +115,7 @@ class Gate:
     """A video of 160 frames; while the gate is shut, those from `first` on cannot be read."""
 
     def __init__(self, frames, first, monkeypatch):
-        monkeypatch.setattr(tracking, "CHUNK_BYTES", 16 * frames[0].nbytes)
+        monkeypatch.setattr(spectra, "CHUNK_BYTES", 16 * frames[0].nbytes)
         self.opened = threading.Event()
         self.opened.set()
         self._first = first
