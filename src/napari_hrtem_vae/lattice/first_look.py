@@ -34,15 +34,12 @@ class Seed:
     ----------
     frame : int
         The first of the frames.
-    levels : GreyLevels or None
-        Of the frames.
     found : FoundGrains
     reader : SpectrumReader or None
         None where there is no lattice.
     """
 
     frame: int
-    levels: GreyLevels | None
     found: FoundGrains
     reader: SpectrumReader | None
 
@@ -114,7 +111,7 @@ def _look_steps(
         if reader is not None:
             reader.close()
         raise
-    return Seed(first, levels, found, reader)
+    return Seed(first, found, reader)
 
 
 def _told(future: Future[Told], video: xr.DataArray) -> Generator[Progress, None, Told]:
