@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -11,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_hrtem_vae.errors import ParameterError
-from napari_hrtem_vae.vae.tiles import STORED_COLUMNS, WalkSize, plan_tiles
+from napari_hrtem_vae.vae.tiles import (
+    STORED_COLUMNS,
+    WalkSize,
+    plan_tiles,
+    stored_field_columns,
+    stored_sites,
+)
 from napari_hrtem_vae.video.geometry import SiteGrid
 
 SIZES = st.builds(
@@ -38,7 +45,6 @@ def test_tiles_hold_every_site_once_and_fit_the_memory(
         seen[tile.rows, tile.columns] += 1
         assert size.need(*tile.shape) <= budget
     assert (seen == 1).all()
-    assert len(tiles) >= min(workers, size.grid.shape[0] // 2)
 
 
 @given(SIZES, st.integers(1, 40), st.integers(1, 40))
@@ -46,15 +52,34 @@ def test_a_smaller_tile_never_needs_more(size: WalkSize, rows: int, columns: int
     assert size.need(rows, columns) <= min(size.need(rows + 1, columns), size.need(rows, columns + 1))
 
 
-@given(SIZES, st.floats(1, 3))
-def test_tiles_are_whole_stored_chunks(size: WalkSize, times: float) -> None:
-    tiles = plan_tiles(size, int(size.need(1, 1) * times))
-    tall, wide = tiles[0].shape
-    stored = min(wide, STORED_COLUMNS)
+@given(SIZES, st.floats(1, 30), st.integers(1, 9), st.integers(1, 16))
+def test_tiles_are_whole_stored_chunks(
+    size: WalkSize, times: float, workers: int, rows_together: int
+) -> None:
+    tiles = plan_tiles(size, int(size.need(1, 1) * times), workers, rows_together)
+    tall, wide = stored_sites(tiles)
+    of_field = stored_field_columns(tiles)
+    rows, columns = size.grid.shape
+    assert of_field <= min(wide, STORED_COLUMNS)
     for tile in tiles:
         assert tile.first_row % tall == 0
-        assert tile.first_column % wide == 0
-        assert tile.first_column % stored == 0
+        assert tile.last_row % tall == 0 or tile.last_row == rows
+        for across in (wide, of_field):
+            assert tile.first_column % across == 0
+            assert tile.last_column % across == 0 or tile.last_column == columns
+
+
+@given(SIZES, st.integers(2, 9), st.integers(2, 16))
+def test_workers_have_as_much_to_do(size: WalkSize, workers: int, rows_together: int) -> None:
+    together = min(rows_together, size.grid.shape[0])
+    # As a worker takes the next tile when it is done with one; in squares of sites that are encoded at once.
+    busy = [0] * workers
+    for tile in plan_tiles(size, 1 << 50, workers, rows_together):
+        rows, columns = (math.ceil(count / together) for count in tile.shape)
+        busy[busy.index(min(busy))] += rows * columns
+    rows, columns = (math.ceil(count / together) for count in size.grid.shape)
+    over = rows % workers
+    assert max(busy) <= rows // workers * columns + over * math.ceil(columns / workers)
 
 
 @given(SIZES, st.floats(1, 30), st.integers(2, 16))

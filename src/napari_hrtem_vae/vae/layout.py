@@ -30,7 +30,7 @@ from .meaning.window_changes import MOMENTS
 from .model import Model
 from .parameters import AnalyzeParameters
 from .statistics import Double, maps_dataset
-from .tiles import STORED_COLUMNS
+from .tiles import stored_field_columns, stored_sites
 from .walk import Walk
 
 Float = NDArray[np.float32]
@@ -288,7 +288,7 @@ def store_template(
     """Lazy arrays of the result's sizes; tiles are whole chunks of them."""
     plan = walk.plan
     frames, latents = plan.size.frames, plan.size.latents
-    tall, wide = plan.tiles[0].shape
+    tall, wide = stored_sites(plan.tiles)
     template = xr.Dataset(coords=coords, attrs=attributes)
     if frames > 1:
         for name in (*TILE_MAPS, P_VALUES):
@@ -307,7 +307,7 @@ def store_template(
                 template[stored_name(name)] = ((*MOMENT_DIMS, last), moments)
     if parameters.keep_field or frames < 2:
         dtype = np.dtype(parameters.field_type)
-        wide = min(wide, STORED_COLUMNS)
+        wide = stored_field_columns(plan.tiles)
         together = max(1, min(frames, _STORED_CHUNK_BYTES // (dtype.itemsize * tall * wide * latents)))
         field = _lazy((frames, *plan.grid.shape, latents), (together, tall, wide, latents), dtype)
         template["z"] = (DIMS, field, {"units": "1", "long_name": "latents"})

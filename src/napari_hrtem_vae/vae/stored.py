@@ -347,7 +347,7 @@ def _maps_of(
 
 def _check_memory_of_tiles(walk: Walk, tiles: list[Tile], parameters: AnalyzeParameters, store: Path) -> None:
     """Raise where the tiles that a run was begun with are too much for the memory given now."""
-    need = walk.plan.size.need(*tiles[0].shape)
+    need = max(walk.plan.size.need(*tile.shape) for tile in tiles)
     if parameters.memory_gb is not None and need > memory_budget(parameters.memory_gb):
         raise ResultError(
             f"The unfinished run in {store} was begun with more memory; give {in_gigabytes(need)} or more to "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from ..errors import ParameterError
 from ..video.geometry import SiteGrid
@@ -137,9 +138,9 @@ def plan_tiles(size: WalkSize, budget: int, workers: int = 1, rows_together: int
     budget : int
         Bytes for one process.
     workers : int
-        Processes that share the tiles: each gets two at least, where there are as many rows.
+        Processes that share the tiles: each gets as much to do, the larger tiles first.
     rows_together : int
-        Rows of sites that the encoder makes at once: of fewer it throws some away.
+        Rows, and columns, of sites that the encoder makes at once: of fewer it throws some away.
 
     Raises
     ------
@@ -153,10 +154,13 @@ def plan_tiles(size: WalkSize, budget: int, workers: int = 1, rows_together: int
             f"The memory of {budget / 1e9:.3g} GB is too small for {size.frames} frames of "
             f"{rows} × {columns} sites; give {in_gigabytes(least)} or more."
         )
-    bands = min(max(rows // _ROWS_OF_A_BAND, 2), _MOST_BANDS)
-    bands = min(rows, max(2, math.ceil(bands / workers)) * workers if workers > 1 else bands)
-    tall = _most(rows, lambda count: size.need(count, columns) <= budget)
     together = min(rows_together, rows)
+    if workers > 1 and rows_together > 1:
+        shared = _shared_tiles(size, budget, workers, together)
+        if shared is not None:
+            return shared
+    bands = min(max(rows // _ROWS_OF_A_BAND, 2), _MOST_BANDS)
+    tall = _most(rows, lambda count: size.need(count, columns) <= budget)
     if tall < together:
         # Tiles as low as whole rows would have to be throw away more than narrow ones read twice.
         wide = _width(size, together, columns, budget)
@@ -165,12 +169,31 @@ def plan_tiles(size: WalkSize, budget: int, workers: int = 1, rows_together: int
     if tall == 0:
         return _grid_of_tiles(rows, columns, 1, _width(size, 1, columns, budget))
     bands = max(bands, math.ceil(rows / tall))
-    if workers > 1:
-        bands = min(rows, math.ceil(bands / workers) * workers)
+    bands = min(rows, math.ceil(bands / workers) * workers)
     height = math.ceil(rows / bands)
     if workers == 1:
         height = _whole(height, min(rows, tall), rows_together)
     return _grid_of_tiles(rows, columns, height, columns)
+
+
+def _shared_tiles(size: WalkSize, budget: int, workers: int, together: int) -> list[Tile] | None:
+    """Bands of whole rows that the encoder makes at once, as many for each worker, and columns of the rest.
+
+    None where they do not fit.
+    """
+    rows, columns = size.grid.shape
+    each, over = divmod(math.ceil(rows / together), workers)
+    wide = math.ceil(columns / together / workers) * together
+    tall = _most(each, lambda count: size.need(count * together, columns) <= budget)
+    if (each and not tall) or size.need(max(1, over) * together, wide) > budget:
+        return None
+    turns = min(max(1, each * together // _ROWS_OF_A_BAND), _MOST_BANDS // 2)
+    turns = max(turns, math.ceil(each / max(1, tall)))
+    heights = [together * ((each + turn) // turns) for turn in reversed(range(turns)) for _ in range(workers)]
+    edges = [min(edge, rows) for edge in accumulate(heights, initial=0)]
+    bands = [Tile(first, last, 0, columns) for first, last in pairwise(edges) if first < last]
+    rest = _grid_of_tiles(rows - edges[-1], columns, max(1, over * together), wide)
+    return bands + [Tile(tile.first_row + edges[-1], rows, *tile.edges[2:]) for tile in rest]
 
 
 def _whole(height: int, most: int, rows_together: int) -> int:
@@ -201,6 +224,21 @@ def _grid_of_tiles(rows: int, columns: int, tall: int, wide: int) -> list[Tile]:
         for row in range(0, rows, tall)
         for column in range(0, columns, wide)
     ]
+
+
+def stored_sites(tiles: Sequence[Tile]) -> tuple[int, int]:
+    """Rows and columns of sites of a stored chunk of a map: the most of which all tiles are whole ones."""
+    rows = math.gcd(*(tile.first_row for tile in tiles))
+    columns = math.gcd(*(tile.first_column for tile in tiles))
+    return rows or max(tile.last_row for tile in tiles), columns or max(tile.last_column for tile in tiles)
+
+
+def stored_field_columns(tiles: Sequence[Tile]) -> int:
+    """Columns of sites of a stored chunk of z, some of those of a map's."""
+    wide = stored_sites(tiles)[1]
+    if not any(tile.first_column for tile in tiles):
+        return min(wide, STORED_COLUMNS)
+    return max(count for count in range(1, min(wide, STORED_COLUMNS) + 1) if wide % count == 0)
 
 
 def in_gigabytes(size: int) -> str:
