@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.meaning.components import Components
 from napari_hrtem_vae.vae.preprocessing import frame_statistics
-from napari_hrtem_vae.vae.stretches import StretchFrames
+from napari_hrtem_vae.vae.stretches import StretchFrames, even_stretches
 from napari_hrtem_vae.video.geometry import SiteGrid
 from napari_hrtem_vae.video.outliers import GreyLevels, grey_levels
 
@@ -107,6 +107,28 @@ def test_x_rays_are_taken_out() -> None:
 def test_a_long_video_has_stretches_of_several_frames_each() -> None:
     few, many = fringes(30, 3.0), np.repeat(fringes(30, 3.0), 8, axis=0)
     np.testing.assert_allclose(np.log(change_p(many)), np.log(change_p(few)), atol=0.02)
+
+
+@pytest.mark.parametrize("frames", [8, 31, 32, 70, 133])
+def test_stretches_looked_at_one_by_one_make_up_the_video(frames: int) -> None:
+    video = np.resize(fringes(40, 3.0), (frames, SIDE, SIDE))
+    together, beam = taken(video)
+    levels = grey_levels(video)
+    apart = []
+    parts = even_stretches(frames)
+    for part in parts:
+        one = StretchFrames(GRID, 1.0, "robust", parts[0].stop)
+        one.take(video[part].copy(), frame_statistics(video[part], levels), levels)
+        apart += one.finished()
+    joined = StretchFrames(GRID, 1.0, "robust")
+    joined.take_over(apart, levels)
+    assert np.concatenate([np.arange(frames)[part] for part in parts]).tolist() == list(range(frames))
+    for one, other in zip(apart, together.finished(), strict=True):
+        # What is joined is rounded once more.
+        np.testing.assert_allclose(one.deviation, other.deviation, atol=4e-3)
+        assert one.brightness == pytest.approx(other.brightness, rel=1e-6)
+    p, other_p = (run(each.change_steps(beam, None)) for each in (joined, together))
+    np.testing.assert_allclose(np.log(p), np.log(other_p), atol=0.1)
 
 
 def test_sites_out_of_view_are_empty() -> None:

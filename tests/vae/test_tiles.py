@@ -79,7 +79,7 @@ def test_workers_have_as_much_to_do(size: WalkSize, workers: int, rows_together:
         busy[busy.index(min(busy))] += rows * columns
     rows, columns = (math.ceil(count / together) for count in size.grid.shape)
     over = rows % workers
-    assert max(busy) <= rows // workers * columns + over * math.ceil(columns / workers)
+    assert max(busy) <= rows // workers * columns + over * 2 * math.ceil(columns / workers / 2)
 
 
 @given(SIZES, st.floats(1, 30), st.integers(2, 16))

@@ -12,8 +12,8 @@ import xarray as xr
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.analysis import encode
 from napari_hrtem_vae.vae.parameters import AnalyzeParameters
+from napari_hrtem_vae.vae.planning import plan_steps
 from napari_hrtem_vae.vae.tiles import Tile
-from napari_hrtem_vae.vae.walk import plan_steps
 
 from ..conftest import random_model, video_of
 

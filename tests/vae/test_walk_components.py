@@ -12,8 +12,9 @@ from napari_hrtem_vae.vae.layout import empty_moments
 from napari_hrtem_vae.vae.meaning.calibrated import calibration_of
 from napari_hrtem_vae.vae.meaning.site_features import moments_of
 from napari_hrtem_vae.vae.parameters import AnalyzeParameters
+from napari_hrtem_vae.vae.planning import plan_steps
 from napari_hrtem_vae.vae.tiles import Tile
-from napari_hrtem_vae.vae.walk import components_of, plan_steps
+from napari_hrtem_vae.vae.walk import components_of
 
 LEFT_OUT = 4
 

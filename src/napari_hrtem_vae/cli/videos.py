@@ -51,18 +51,20 @@ def analyze(
     as_json: Json = False,
 ) -> None:
     """Analyse a video: latent maps and the places where things happen."""
+    started = time.perf_counter()
+    if workers and video.exists():
+        # They take the longest to be ready.
+        start_reading_in()
+
     from ..io.results import check_place
     from ..io.source import VideoSource
 
-    started = time.perf_counter()
     output = output or Path(f"{video.stem}-result.zarr")
     check_place(output)
     if export is not None and export.exists() and not export.is_dir():
         raise ResultError(f"{export} is a file; give --export a folder.")
     source = VideoSource(str(video), dataset, pixel_size, frame_time)
     opened = source.open()
-    if workers:
-        start_reading_in()
 
     # Reading torch in takes seconds: a wrong file is told before.
     from ..vae.analysis import analyze_shared_steps, analyze_steps

@@ -17,6 +17,7 @@ from ..io.results import check_place
 from ..io.source import VideoSource
 from ..progress import Progress, Steps, run
 from .card import DEFAULT_MODEL
+from .crew import Crew, Elsewhere, Material
 from .layout import (
     DIMS,
     FRAME_NOISE,
@@ -31,8 +32,9 @@ from .layout import (
 )
 from .model import Model, load_model
 from .parameters import AnalyzeParameters
-from .stored import Crew, Elsewhere, analyze_into_store_steps, tile_maps_steps
-from .walk import components_of, plan_steps, site_grid
+from .planning import plan_steps
+from .stored import analyze_into_store_steps, tile_maps_steps
+from .walk import components_of, site_grid
 
 # Told first: from then on a stop waits until the workers are there, as half of them could not be ended.
 CONNECTING = Progress(0, 1, "Connecting to the workers")
@@ -238,9 +240,9 @@ def analyze_shared_steps(
     check_place(store)
     yield CONNECTING
     with connected_crew(workers, cluster) as crew:
-        elsewhere = Elsewhere.of(crew, source, model)
-        video = source.open()
-        return (yield from analyze_into_store_steps(video, load_model(model), parameters, store, elsewhere))
+        video, loaded = source.open(), load_model(model)
+        elsewhere = Elsewhere(crew, Material.of(source, video, model, loaded))
+        return (yield from analyze_into_store_steps(video, loaded, parameters, store, elsewhere))
 
 
 def connected_crew(workers: int, cluster: str) -> AbstractContextManager[Crew]:

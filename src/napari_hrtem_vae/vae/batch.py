@@ -19,10 +19,11 @@ from ..io.results import check_place, open_result
 from ..io.source import VideoSource
 from ..progress import Progress, Steps
 from .analysis import CONNECTING, analyze_steps, connected_crew
+from .crew import Crew, Elsewhere, Material
 from .layout import result_parameters
 from .model import load_model
 from .parameters import AnalyzeParameters
-from .stored import Crew, Elsewhere, analyze_into_store_steps
+from .stored import analyze_into_store_steps
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def _one_video_steps(
         steps = analyze_steps(video, loaded, parameters, store=store)
     else:
         check_place(store)
-        elsewhere = Elsewhere.of(crew, source, model)
+        elsewhere = Elsewhere(crew, Material.of(source, video, model, loaded))
         steps = analyze_into_store_steps(video, loaded, parameters, store, elsewhere)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The tiles of an analysis on a dask cluster: each worker opens the video and writes its own regions."""
+"""The work of an analysis on a dask cluster: each worker opens the video and writes its own regions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import dask
 import distributed
@@ -18,22 +18,20 @@ import torch
 
 from ..errors import ClusterError, ParameterError
 from ..io.frames import reason
-from ..io.results import store_errors, write_region
+from ..io.memory import keep_freed_memory
 from ..progress import run
-from .stored import TileJob, tile_into_store_steps
-from .tiles import Tile
-from .walk import Walk
+from .crew import Bench, Job, Shared
 from .worker_start import start_reading_in
 
 _CONNECT_S = 5
 _PAUSE_S = 0.1
-# One tile at a time in a process: it uses all its threads, and its memory is meant for one.
+# One part at a time in a process: it uses all its threads, and its memory is meant for one.
 _RESOURCE = "hrtem-vae"
 
 
 @dataclass(frozen=True)
 class ClusterParameters:
-    """Who works on the tiles.
+    """Who does the work.
 
     Parameters
     ----------
@@ -108,30 +106,30 @@ class DaskCrew:
         """How many there are now; more may come."""
         return max(1, len(self.client.scheduler_info(n_workers=-1)["workers"]))
 
-    def tiles_steps(self, job: TileJob, tiles: list[Tile]) -> Generator[Tile | None, None, None]:
-        """Have tiles written to a store; a lost worker's tile is done again by another."""
+    def share(self, job: Job, parts: Sequence[Any]) -> Shared:
+        """What a job makes of each part; a lost worker's part is done again by another."""
         name = f"hrtem-vae-{uuid.uuid4().hex}"
         try:
             with _lost_workers():
                 self.client.register_plugin(Workbench(name, job), name=name)
-                futures = {self._submit(name, tile): tile for tile in tiles}
+                futures = {self._submit(name, number, part): number for number, part in enumerate(parts)}
             while futures:
                 done = [future for future in futures if future.done()]
                 for future in done:
                     with _lost_workers():
-                        future.result()
-                    yield futures.pop(future)
+                        found = future.result()
+                    yield futures.pop(future), found
                 if not done:
                     yield None
                     time.sleep(_PAUSE_S)
         finally:
-            # A stop reaches tiles that are being worked on by the plugin's end.
+            # A stop reaches what is being worked on by the plugin's end.
             with contextlib.suppress(OSError, RuntimeError, TimeoutError, CancelledError):
                 self.client.unregister_worker_plugin(name)
 
-    def _submit(self, name: str, tile: Tile) -> distributed.Future:
-        key = f"{name}-{tile.edges}"
-        return self.client.submit(_do_tile, name, tile, key=key, resources={_RESOURCE: 1}, pure=False)
+    def _submit(self, name: str, number: int, part: Any) -> distributed.Future:
+        key = f"{name}-{number}"
+        return self.client.submit(_do_part, name, part, key=key, resources={_RESOURCE: 1}, pure=False)
 
 
 @contextlib.contextmanager
@@ -150,39 +148,36 @@ def _lost_workers() -> Iterator[None]:
 
 
 def _read_in() -> None:
-    """Nothing: a worker that is asked to do it imports this module, and with it all that tiles need."""
+    """Import all that jobs need."""
+    from . import stored  # noqa: F401
 
 
-def _do_tile(name: str, tile: Tile) -> None:
-    """A task: one tile, by the bench of this worker."""
-    distributed.get_worker().plugins[name].do(tile)
+def _do_part(name: str, part: Any) -> Any:
+    """A task: one part, by the bench of this worker."""
+    return distributed.get_worker().plugins[name].do(part)
 
 
 class Workbench(distributed.WorkerPlugin):  # type: ignore[misc]
-    """What a worker needs for the tiles of one analysis; made ready when its first tile comes."""
+    """What a worker needs for the parts of one job; made ready when its first part comes."""
 
-    def __init__(self, name: str, job: TileJob) -> None:
+    def __init__(self, name: str, job: Job) -> None:
         self.name, self.job = name, job
 
     async def setup(self, worker: distributed.Worker) -> None:
-        """Be ready for one tile at a time, with all threads of the worker."""
+        """Be ready for one part at a time, with all threads of the worker."""
         self._stopped = False
-        self._walk: Walk | None = None
+        self._bench: Bench | None = None
         self._threads = worker.state.nthreads
         await worker.set_resources(**{_RESOURCE: 1})
 
     def teardown(self, worker: distributed.Worker) -> None:
-        """The analysis was stopped, or is done."""
+        """The job was stopped, or is done."""
         self._stopped = True
-        self._walk = None
+        self._bench = None
 
-    def do(self, tile: Tile) -> None:
-        """Encode and map a tile, and write its regions."""
+    def do(self, part: Any) -> Any:
+        """What the job makes of a part."""
         torch.set_num_threads(self._threads)
-        walk = self._walk = self._walk or self.job.open()
-        store = self.job.store
-        with store_errors(store, "what is finished is kept: free space and run the same analysis again"):
-            steps = tile_into_store_steps(
-                walk, tile, store, partial(write_region, store), self.job.parameters
-            )
-            run(steps, stop=lambda: self._stopped)
+        keep_freed_memory()
+        bench = self._bench = self._bench or self.job.open()
+        return run(bench.work_steps(part), stop=lambda: self._stopped)

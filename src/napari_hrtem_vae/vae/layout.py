@@ -24,7 +24,7 @@ from .card import ModelCard
 from .hotspots import find_hotspots
 from .meaning import labels
 from .meaning.calibrated import calibration_of
-from .meaning.reading import SiteMoments, every_site, read_changes_steps
+from .meaning.reading import ShareReading, SiteMoments, every_site, read_changes_steps
 from .meaning.site_features import moment_noise
 from .meaning.window_changes import MOMENTS
 from .model import Model
@@ -114,6 +114,7 @@ def final_maps_steps(
     model: Model,
     grid: SiteGrid,
     parameters: AnalyzeParameters,
+    share: ShareReading | None = None,
 ) -> Steps[xr.Dataset]:
     """Maps of all sites with kinds of change where it is significant, and the hotspots.
 
@@ -130,10 +131,12 @@ def final_maps_steps(
     model : Model
     grid : SiteGrid
     parameters : AnalyzeParameters
+    share : callable, optional
+        See `read_changes_steps`.
     """
     length = UnitOfLength(grid.pixel_size / grid.zoom, grid.unit)
     rate = parameters.false_discovery_rate
-    kinds = yield from kinds_steps(maps, noise, known, frames, model, grid.step, length, rate)
+    kinds = yield from kinds_steps(maps, noise, known, frames, model, grid.step, length, rate, share)
     maps = maps.merge(kinds)
     return maps.merge(find_hotspots(maps, rate, active_latents(model.card)))
 
@@ -164,6 +167,7 @@ def kinds_steps(
     step: int,
     length: UnitOfLength,
     false_discovery_rate: float,
+    share: ShareReading | None = None,
 ) -> Steps[xr.Dataset]:
     """Kinds of change and read-outs where `change` is significant; see `read_changes_steps`.
 
@@ -180,11 +184,13 @@ def kinds_steps(
         Distance of neighbouring sites in px of the model.
     length : UnitOfLength
     false_discovery_rate : float
+    share : callable, optional
+        See `read_changes_steps`.
     """
     significant = maps["change"].values > -np.log10(false_discovery_rate)
     of_moment = moment_noise(noise, frames)
     calibration = calibration_of(model) if model.network.decoder is not None else None
-    kinds = yield from read_changes_steps(known, of_moment, significant, model, calibration, step)
+    kinds = yield from read_changes_steps(known, of_moment, significant, model, calibration, step, share)
     for name in ("edge_shift", "edge_shift_error"):
         kinds[name] = kinds[name] * np.float32(length.per_px)
         kinds[name].attrs["units"] = length.unit

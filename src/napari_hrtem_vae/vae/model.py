@@ -215,9 +215,13 @@ def load_model(name_or_path: str | Path) -> Model:
             tensors = {name: file.get_tensor(name) for name in expected}
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelFileError(f"{path.name} is damaged ({error}); copy or train it again.") from error
-    network = network.to_empty(device="cpu")
+    # Copied, as a file that is mapped could not be replaced; and not by `to_empty`, which reads sympy in.
+    copies = {
+        name: tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
+        for name, tensor in tensors.items()
+    }
+    network.load_state_dict(copies, assign=True)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
     if not all(torch.isfinite(tensor).all() for tensor in network.parameters()):
         raise ModelFileError(f"{path.name} holds weights that are no numbers; train the model again.")
     return Model(card, network, checksum=_checksum(path), path=path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,6 +95,12 @@ class FrameStatistics:
             self.mean[frames], self.deviation[frames], self.usable[frames], self.bright[frames]
         )
 
+    @classmethod
+    def of_all(cls, parts: Sequence[FrameStatistics]) -> FrameStatistics:
+        """Those of all frames, from those of some after some."""
+        columns = zip(*((part.mean, part.deviation, part.usable, part.bright) for part in parts), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
 
 def frame_statistics(frames: Float, levels: GreyLevels) -> FrameStatistics:
     """Statistics of frames (n, y, x)."""
@@ -122,11 +128,6 @@ def frame_statistics_steps(
     levels : GreyLevels
     also : callable, optional
         Gets what is read too, in order of time; it may change the frames.
-
-    Raises
-    ------
-    VideoShapeError
-        No frame can be used.
     """
     parts: list[FrameStatistics] = []
     count = max(1, CHUNK_BYTES // (4 * video[0].size))
@@ -145,15 +146,13 @@ def frame_statistics_steps(
                 also(frames, found, levels)
             parts.append(found)
             done += len(frames)
-    columns = zip(*((part.mean, part.deviation, part.usable, part.bright) for part in parts), strict=True)
-    statistics = FrameStatistics(*(np.concatenate(column) for column in columns))
-    if not statistics.usable.any():
-        raise VideoShapeError(_NOTHING_TO_SEE)
-    return statistics
+    return FrameStatistics.of_all(parts)
 
 
 # Frames (n, y, x), their statistics, the video's levels.
 TakeFrames = Callable[[Float, FrameStatistics, GreyLevels], None]
+# What finds the statistics of all frames.
+Look = Callable[[GreyLevels], Steps[FrameStatistics]]
 
 
 def without_outliers(frames: Float, statistics: FrameStatistics, outliers: str, levels: GreyLevels) -> Float:
@@ -252,7 +251,7 @@ def prepare_steps(
     card: ModelCard,
     parameters: AnalyzeParameters,
     grid: SiteGrid,
-    also: TakeFrames | None = None,
+    look: Look | None = None,
 ) -> Steps[tuple[Preprocessing, FrameStatistics]]:
     """Find what every band needs to know of the whole video: grey levels, frame statistics, grey range.
 
@@ -262,8 +261,8 @@ def prepare_steps(
     card : ModelCard
     parameters : AnalyzeParameters
     grid : SiteGrid
-    also : callable, optional
-        Gets every frame too, see `frame_statistics_steps`.
+    look : callable, optional
+        Instead of `frame_statistics_steps`.
 
     Raises
     ------
@@ -278,7 +277,9 @@ def prepare_steps(
         yield Progress(len(sparse_frames), len(picks), "Looking at the video")
         sparse_frames.append(read_frames(video, slice(pick, pick + 1))[0, ::4, ::4].copy())
     levels = grey_levels(np.stack(sparse_frames))
-    statistics = yield from frame_statistics_steps(video, levels, also)
+    statistics = yield from (frame_statistics_steps(video, levels) if look is None else look(levels))
+    if not statistics.usable.any():
+        raise VideoShapeError(_NOTHING_TO_SEE)
     scaling = card.scaling if parameters.scaling == "model" else parameters.scaling
     preprocessing = Preprocessing(grid, card.smoothing_px, parameters.outliers, levels)
     if scaling == "window":

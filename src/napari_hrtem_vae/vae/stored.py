@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -16,12 +16,12 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
-from ..errors import ClusterError, ResultError
+from ..errors import ResultError
 from ..io.memory import give_back_memory, memory_budget
-from ..io.results import ResultStore
-from ..io.source import VideoSource
+from ..io.results import ResultStore, store_errors, write_region
 from ..progress import Progress, Steps, relabel
 from ..video.reading import CHUNK_BYTES
+from .crew import Elsewhere, Material, Shared
 from .layout import (
     DIMS,
     FRAME_NOISE,
@@ -43,13 +43,16 @@ from .layout import (
     store_template,
     stored_name,
 )
+from .meaning.calibrated import calibration_of
 from .meaning.reading import SiteMoments, every_site, usable_moments
+from .meaning.site_features import Drawer, SiteLooks, SitesAtMoments, look_at_sites
 from .meaning.window_changes import MOMENTS, Moments
-from .model import Model, load_model
+from .model import Model
 from .parameters import AnalyzeParameters
+from .planning import plan_steps
 from .statistics import Double, frame_noise_steps, raw_maps_steps
 from .tiles import Tile, in_gigabytes
-from .walk import Walk, WalkPlan, components_of, make_encoder, plan_steps
+from .walk import Walk, WalkPlan, components_of, make_encoder
 
 Float = NDArray[np.float32]
 Active = NDArray[np.bool_] | None
@@ -59,95 +62,94 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TileJob:
-    """All that another process needs to know to work on tiles of an analysis.
+    """What a process needs to know to work on tiles of an analysis.
 
     Parameters
     ----------
-    source : VideoSource
-    model : str
-        Name or file.
-    checksum : str
-        Of the model.
+    material : Material
     parameters : AnalyzeParameters
     plan : WalkPlan
     store : Path
         Where regions are written.
-    version : str
-        Of this program.
     """
 
-    source: VideoSource
-    model: str
-    checksum: str
+    material: Material
     parameters: AnalyzeParameters
     plan: WalkPlan
     store: Path
-    version: str
 
-    def open(self) -> Walk:
-        """The walk, in the process that this is called in.
-
-        Raises
-        ------
-        ClusterError
-            Version, model or video are not those of the process that made the plan.
-        """
-        model, here = load_model(self.model), version("napari-hrtem-vae")
-        if (here, model.checksum) != (self.version, self.checksum):
-            raise ClusterError(
-                f"A worker has version {here} of this program and model {model.checksum}, not {self.version} "
-                f"and {self.checksum}; install the same on all computers."
-            )
-        video, size = self.source.open(), self.plan.size
-        if video.shape != (size.frames, *size.grid.frame):
-            raise ClusterError(
-                f"A worker finds another video at {self.source.path} (shape {video.shape}); "
-                "give a path that is the same on all computers."
-            )
+    def open(self) -> TileBench:
+        """With video and encoder."""
+        model, video = self.material.open_model(), self.material.open_video()
         encoder, components = make_encoder(model, self.parameters), components_of(model, self.parameters)
-        return Walk(self.plan.prepared(video), encoder, self.plan, components)
-
-
-class Crew(Protocol):
-    """Processes that work on tiles elsewhere."""
-
-    @property
-    def workers(self) -> int:
-        """How many tiles are worked on at once."""
-
-    @property
-    def sharing(self) -> int:
-        """How many processes share the memory that is allowed."""
-
-    def tiles_steps(self, job: TileJob, tiles: list[Tile]) -> Generator[Tile | None, None, None]:
-        """Have tiles written to a store; yields each that is done, and None while all are being worked on."""
+        return TileBench(self, Walk(self.plan.prepared(video), encoder, self.plan, components))
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """A crew, and where its processes find video and model."""
+class TileBench:
+    """A walk through a video by which tiles are made."""
 
-    crew: Crew
-    source: VideoSource
-    model: str
+    job: TileJob
+    walk: Walk
 
-    @classmethod
-    def of(cls, crew: Crew, source: VideoSource, model: str) -> Elsewhere:
-        """With paths as processes that run in other folders need them; names of shipped models stay."""
-        whole = replace(source, path=str(Path(source.path).absolute()))
-        return cls(crew, whole, str(Path(model).absolute()) if Path(model).is_file() else model)
+    def work_steps(self, part: Tile) -> Steps[None]:
+        """Encode and map a tile, and write its regions."""
+        store = self.job.store
+        with store_errors(store, "what is finished is kept: free space and run the same analysis again"):
+            write = partial(write_region, store)
+            yield from tile_into_store_steps(self.walk, part, store, write, self.job.parameters)
 
-    def tiles_steps(
-        self, walk: Walk, checksum: str, parameters: AnalyzeParameters, store: Path, tiles: list[Tile]
-    ) -> Generator[Progress | Tile, None, None]:
-        """Have the crew work on tiles."""
-        program = version("napari-hrtem-vae")
-        job = TileJob(self.source, self.model, checksum, parameters, walk.plan, store.absolute(), program)
-        with closing(self.crew.tiles_steps(job, tiles)) as working:
-            for done in working:
-                if done is not None:
-                    walk.count_done(done)
-                yield walk.progress(f"Encoding with {self.crew.workers} workers") if done is None else done
+
+def _tiles_elsewhere_steps(
+    elsewhere: Elsewhere, walk: Walk, store: Path, tiles: list[Tile], parameters: AnalyzeParameters
+) -> Generator[Progress | Tile, None, None]:
+    """Have a crew work on tiles."""
+    job = TileJob(elsewhere.material, parameters, walk.plan, store.absolute())
+    for told in elsewhere.share(job, tiles):
+        if told is not None:
+            walk.count_done(tiles[told[0]])
+            yield tiles[told[0]]
+        else:
+            yield walk.progress(f"Encoding with {elsewhere.crew.workers} workers")
+
+
+@dataclass(frozen=True)
+class ReadingJob:
+    """What a process needs to know to look at windows drawn of sites.
+
+    Parameters
+    ----------
+    material : Material
+    components : bool
+        They are drawn from components, not from latents.
+    """
+
+    material: Material
+    components: bool
+
+    def open(self) -> ReadingBench:
+        """With what draws windows."""
+        model = self.material.open_model()
+        calibration = calibration_of(model) if self.components else None
+        beside = None if calibration is None else calibration.beside
+        return ReadingBench(model if beside is None else beside.components)
+
+
+@dataclass(frozen=True)
+class ReadingBench:
+    """What draws windows of sites."""
+
+    drawer: Drawer
+
+    def work_steps(self, part: SitesAtMoments) -> Steps[list[SiteLooks]]:
+        """What is seen in some sites' windows."""
+        yield Progress(0, 1)
+        return look_at_sites(part, self.drawer)
+
+
+def _read_elsewhere(elsewhere: Elsewhere, components: bool, parts: Sequence[SitesAtMoments]) -> Shared:
+    """Have a crew look at windows drawn of sites."""
+    return elsewhere.share(ReadingJob(elsewhere.material, components), parts)
 
 
 def analyze_into_store_steps(
@@ -158,18 +160,7 @@ def analyze_into_store_steps(
     elsewhere: Elsewhere | None = None,
 ) -> Steps[xr.Dataset]:
     """Analyse a video into a store; see `analyze_steps`. A run that was stopped goes on there."""
-    crew = None if elsewhere is None else elsewhere.crew
-    workers, sharing = (1, 1) if crew is None else (crew.workers, crew.sharing)
-    walk = yield from plan_steps(
-        video,
-        model,
-        parameters,
-        one_pass=True,
-        stored=True,
-        elsewhere=crew is not None,
-        workers=workers,
-        sharing=sharing,
-    )
+    walk = yield from plan_steps(video, model, parameters, one_pass=True, stored=True, elsewhere=elsewhere)
     coords = field_coordinates(video, walk.plan.grid, model.card.latents)
     active = active_latents(model.card)
     walk.components = components_of(model, parameters)
@@ -193,7 +184,7 @@ def analyze_into_store_steps(
         if elsewhere is None:
             working = _tiles_here_steps(walk, written, waiting, parameters)
         else:
-            working = elsewhere.tiles_steps(walk, model.checksum, parameters, written.path, waiting)
+            working = _tiles_elsewhere_steps(elsewhere, walk, written.path, waiting, parameters)
         # Closed before the lock is let go: nobody writes any more then.
         with closing(working):
             for done in working:
@@ -209,7 +200,8 @@ def analyze_into_store_steps(
             maps, noise = _maps_of_all(written.path, coords, active, walk.plan)
             give_back_memory()
             known = _read_moments(written.path, empty_moments(walk))
-            result = yield from final_maps_steps(maps, noise, known, frames, model, grid, parameters)
+            share = None if elsewhere is None else partial(_read_elsewhere, elsewhere)
+            result = yield from final_maps_steps(maps, noise, known, frames, model, grid, parameters, share)
         result.attrs = {
             **attributes,
             "notices": [*walk.plan.notices(video), *kind_notices(model, len(video))],

@@ -7,6 +7,7 @@ beyond them, and the latents of a network that keeps every detail, add noise of 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,6 +44,30 @@ _AS_IT_IS = FrameStatistics(
 _NO_LEVELS = GreyLevels(0.0, 0.0)
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """What is kept of a stretch of time.
+
+    Parameters
+    ----------
+    deviation : ndarray (y, x), float16
+        The mean frame, smoothed and binned, in spreads of the video from its median.
+    brightness : float
+        Mean of its pixels.
+    """
+
+    deviation: Half
+    brightness: float
+
+
+def even_stretches(frames: int) -> list[slice]:
+    """The stretches of a video of which all frames can be used."""
+    each = 1
+    while frames // each >= MOST_STRETCHES:
+        each *= 2
+    return [slice(start, min(start + each, frames)) for start in range(0, frames, each)]
+
+
 class StretchFrames:
     """Mean frames of a video over stretches of as many usable frames each, smoothed for a model and binned.
 
@@ -53,18 +78,18 @@ class StretchFrames:
         In px of the enlarged frame.
     outliers : str
         See `Preprocessing`.
+    each : int, optional
+        Usable frames of a stretch, to begin with.
     """
 
-    def __init__(self, grid: SiteGrid, smoothing_px: float, outliers: str) -> None:
+    def __init__(self, grid: SiteGrid, smoothing_px: float, outliers: str, each: int = 1) -> None:
         self._grid, self._outliers = grid, outliers
         plain = Preprocessing(grid, smoothing_px, "off", _NO_LEVELS)
         self._band = Band(plain, 0, grid.enlarged[0], torch.device("cpu"))
         self._levels = _NO_LEVELS
-        self._each, self._taken, self._brightness = 1, 0, 0.0
+        self._each, self._taken, self._brightness = each, 0, 0.0
         self._sum: Float | None = None
-        # Of each stretch: the mean frame in deviations from the video's median, and the mean of its pixels.
-        self._means: list[Half] = []
-        self._brightnesses: list[float] = []
+        self._stretches: list[Stretch] = []
 
     def take(self, frames: Float, statistics: FrameStatistics, levels: GreyLevels) -> None:
         """Take up frames (n, y, x), which are changed; all come in order of time."""
@@ -79,8 +104,18 @@ class StretchFrames:
             self._taken += 1
             if self._taken == self._each:
                 self._finish()
-            if len(self._means) == MOST_STRETCHES:
+            if len(self._stretches) == MOST_STRETCHES:
                 self._join_neighbours()
+
+    def finished(self) -> list[Stretch]:
+        """The stretches of the frames that were taken, in order of time; after the last one."""
+        if 2 * self._taken > self._each:
+            self._finish()
+        return list(self._stretches)
+
+    def take_over(self, stretches: list[Stretch], levels: GreyLevels) -> None:
+        """Take up all stretches of a video, found elsewhere."""
+        self._stretches, self._levels = list(stretches), levels
 
     def _finish(self) -> None:
         """Keep the mean of the frames that were taken since the last one."""
@@ -89,17 +124,19 @@ class StretchFrames:
         # As deviations they keep their precision in half of the memory.
         deviation = (mean - np.float32(self._levels.median)) / np.float32(self._levels.spread or 1)
         binned = bin_frame(deviation, self._binning)
-        self._means.append(np.clip(binned, -_FARTHEST, _FARTHEST).astype(np.float16))
-        self._brightnesses.append(self._brightness / self._taken)
+        half = np.clip(binned, -_FARTHEST, _FARTHEST).astype(np.float16)
+        self._stretches.append(Stretch(half, self._brightness / self._taken))
         self._sum, self._taken, self._brightness = None, 0, 0.0
 
     def _join_neighbours(self) -> None:
         """Make each two neighbouring stretches one."""
-        self._means = [
-            ((one.astype(np.float32) + other) / 2).astype(np.float16)
-            for one, other in zip(self._means[::2], self._means[1::2], strict=True)
+        self._stretches = [
+            Stretch(
+                ((one.deviation.astype(np.float32) + other.deviation) / 2).astype(np.float16),
+                (one.brightness + other.brightness) / 2,
+            )
+            for one, other in zip(self._stretches[::2], self._stretches[1::2], strict=True)
         ]
-        self._brightnesses = np.reshape(self._brightnesses, (-1, 2)).mean(1).tolist()
         self._each *= 2
 
     def change_steps(self, beam: float | None, seen: Bools | None) -> Steps[Double | None]:
@@ -117,9 +154,7 @@ class StretchFrames:
         ndarray (y, x), or None
             See `change_p`; None also for fewer than 8 frames that can be used.
         """
-        if 2 * self._taken > self._each:
-            self._finish()
-        if len(self._means) < FEWEST_FRAMES:
+        if len(self.finished()) < FEWEST_FRAMES:
             return None
         rows, columns = self._grid.shape
         yield Progress(0, rows, "Looking for change")
@@ -158,21 +193,21 @@ class StretchFrames:
         """Where the windows of sites begin along an axis, in binned px."""
         return np.asarray(np.arange(self._grid.shape[axis]) * self._grid.step // self._binning, np.intp)
 
-    def _grey_values(self, stretch: int, beam: float | None, deviations: Half) -> Float:
+    def _grey_values(self, stretch: Stretch, beam: float | None, deviations: Half) -> Float:
         """Deviations in a stretch as grey values under a steady beam."""
         spread, median = self._levels.spread or 1, self._levels.median
-        gain = np.float32(1 if beam is None else beam / self._brightnesses[stretch])
+        gain = np.float32(1 if beam is None else beam / stretch.brightness)
         return (deviations.astype(np.float32) * np.float32(spread) + np.float32(median)) * gain
 
     def _some_windows(self, beam: float | None, sites: NDArray[np.intp]) -> Float:
         """Windows (m, px) of random ones of some sites (n, 2), in random stretches."""
         rows, columns = (self._first_px(axis) for axis in (0, 1))
         rng = np.random.default_rng(_SEED)
-        stretches, picks = (rng.integers(0, count, _WINDOWS) for count in (len(self._means), len(sites)))
+        numbers, picks = (rng.integers(0, count, _WINDOWS) for count in (len(self._stretches), len(sites)))
         windows = np.empty((_WINDOWS, self._size**2), np.float32)
-        for stretch, mean in enumerate(self._means):
-            views = np.lib.stride_tricks.sliding_window_view(mean, (self._size, self._size))
-            here = stretches == stretch
+        for number, stretch in enumerate(self._stretches):
+            views = np.lib.stride_tricks.sliding_window_view(stretch.deviation, (self._size, self._size))
+            here = numbers == number
             row, column = sites[picks[here]].T
             some = self._grey_values(stretch, beam, views[rows[row], columns[column]])
             windows[here] = some.reshape(-1, self._size**2)
@@ -182,7 +217,7 @@ class StretchFrames:
         """Components (stretch, row, column, component) of the windows of some rows of sites."""
         tops, lefts = self._first_px(0)[rows], self._first_px(1)
         part = slice(tops[0], tops[-1] + self._size)
-        strips = np.stack([self._grey_values(one, beam, mean[part]) for one, mean in enumerate(self._means)])
+        strips = np.stack([self._grey_values(one, beam, one.deviation[part]) for one in self._stretches])
         kernels = components.axes.T.reshape(-1, 1, self._size, self._size)
         stride = self._grid.step // self._binning if self._lie_evenly else 1
         z = functional.conv2d(torch.from_numpy(strips[:, None]), torch.from_numpy(kernels), stride=stride)

@@ -179,11 +179,11 @@ def plan_tiles(size: WalkSize, budget: int, workers: int = 1, rows_together: int
 def _shared_tiles(size: WalkSize, budget: int, workers: int, together: int) -> list[Tile] | None:
     """Bands of whole rows that the encoder makes at once, as many for each worker, and columns of the rest.
 
-    None where they do not fit.
+    The rest is small parts, for whoever is ahead. None where they do not fit.
     """
     rows, columns = size.grid.shape
     each, over = divmod(math.ceil(rows / together), workers)
-    wide = math.ceil(columns / together / workers) * together
+    wide = math.ceil(columns / together / workers / 2) * together
     tall = _most(each, lambda count: size.need(count * together, columns) <= budget)
     if (each and not tall) or size.need(max(1, over) * together, wide) > budget:
         return None

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ParameterError, ResultError, VideoFileError, VideoShapeError
-from ..io.memory import keep_freed_memory, memory_budget
+from ..errors import ParameterError, VideoShapeError
+from ..io.memory import keep_freed_memory
 from ..progress import Progress, Steps
-from ..video.drift import DriftParameters, check_told, estimate_drift_steps
 from ..video.geometry import SiteGrid, check_video, choose_zoom
-from ..video.reading import CHUNK_BYTES, as_read, read_ahead
-from ..video.shift import apply_shifts, common_area, shift_array
-from ..video.unreadable import blank_frames, find_unreadable_steps
+from ..video.reading import as_read, read_ahead
+from ..video.shift import apply_shifts
+from ..video.unreadable import blank_frames
 from .card import ModelCard
 from .encoding import FrameEncoder, choose_device
-from .evidence import FEWEST_FRAMES
 from .meaning.calibrated import calibration_of
 from .meaning.components import Components
 from .meaning.moment_frames import MomentFrames
@@ -29,9 +27,8 @@ from .meaning.reading import every_site
 from .meaning.window_changes import MOMENTS, Moments
 from .model import Model
 from .parameters import AnalyzeParameters
-from .preprocessing import FrameStatistics, Preprocessing, beam_of, prepare_steps
-from .stretches import StretchFrames
-from .tiles import Tile, WalkSize, plan_tiles
+from .preprocessing import FrameStatistics, Preprocessing
+from .tiles import Tile, WalkSize
 
 Float = NDArray[np.float32]
 # Beyond this a pixel size is a slip (pm for nm), or of a video without atomic columns.
@@ -137,10 +134,8 @@ class WalkPlan:
         return ~self.statistics.usable
 
     def prepared(self, video: xr.DataArray) -> xr.DataArray:
-        """A video as the walk reads it: blank where it cannot be read, without its drift; lazy."""
-        if self.unreadable.any():
-            video = blank_frames(video, self.unreadable)
-        return video if self.drift is None else _without_drift(video, self.drift)
+        """A video as the walk reads it; see `readable`."""
+        return readable(video, self.unreadable, self.drift)
 
     def notices(self, video: xr.DataArray) -> list[str]:
         """Sentences for the user: the video's own, and what was done to it."""
@@ -258,124 +253,14 @@ class Walk:
             yield None if chunk is None else (chunk[0], prepare(*chunk))
 
 
-def plan_steps(
-    video: xr.DataArray,
-    model: Model,
-    parameters: AnalyzeParameters,
-    one_pass: bool,
-    *,
-    maps: bool = True,
-    stored: bool = False,
-    elsewhere: bool = False,
-    workers: int = 1,
-    sharing: int = 1,
-) -> Steps[Walk]:
-    """Look at the video once, and plan the walk: tiles that fit the memory, encoder, preprocessing.
-
-    Parameters
-    ----------
-    video : DataArray (time, y, x)
-    model : Model
-    parameters : AnalyzeParameters
-    one_pass : bool
-        See `FrameEncoder`.
-    maps : bool
-        Maps are wanted, so that change is looked for.
-    stored : bool
-        Results go to a store as they come: neither z nor maps of all sites are kept in memory.
-    elsewhere : bool
-        Other processes walk: the video is looked at here, but not loaded.
-    workers : int
-        Processes that share the tiles.
-    sharing : int
-        Processes that share the memory allowed.
-
-    Raises
-    ------
-    VideoShapeError, VideoFileError, ModelPartError, DeviceError
-    ParameterError
-        The memory is too small, or the pixel size a slip.
-    ResultError
-        z is to be kept in memory and does not fit.
-    """
-    grid = site_grid(video, model.card, parameters)
-    budget = memory_budget(parameters.memory_gb) // sharing
-    keep = parameters.keep_field or len(video) < 2
-    size = WalkSize(
-        grid,
-        len(video),
-        model.card.latents,
-        field_in_memory=keep and not stored,
-        maps_in_memory=not stored,
-    )
-    _check_memory(size, budget)
-    encoder = make_encoder(model, parameters, one_pass=one_pass)
-    unreadable = np.zeros(len(video), bool)
-    look = _Look(size, budget, maps, elsewhere, workers, encoder, model.card, parameters)
-    try:
-        return (yield from look.steps(video, unreadable))
-    except VideoFileError:
-        unreadable = yield from find_unreadable_steps(video)
-    return (yield from look.steps(video, unreadable))
-
-
-def _check_memory(size: WalkSize, budget: int) -> None:
-    """Raise before any work when the memory is too small."""
-    without_field = replace(size, field_in_memory=False, copies=2)
-    plan_tiles(without_field, budget)
-    need = replace(size, copies=2).need(1, 1)
-    if need > budget:
-        raise ResultError(
-            f"z(t) of this video and its maps take {need / 1e9:.3g} GB, more than {budget / 1e9:.3g} GB; "
-            "give a place to store it, a coarser step, or keep the maps alone."
-        )
-
-
-@dataclass(frozen=True)
-class _Look:
-    """How a video is looked at before its walk is planned."""
-
-    size: WalkSize
-    budget: int
-    maps: bool
-    elsewhere: bool
-    workers: int
-    encoder: FrameEncoder
-    card: ModelCard
-    parameters: AnalyzeParameters
-
-    def steps(self, video: xr.DataArray, unreadable: NDArray[np.bool_]) -> Steps[Walk]:
-        """Look at the video, and plan."""
-        grid, size, budget, drift = self.size.grid, self.size, self.budget, None
-        if unreadable.any():
-            video = blank_frames(video, unreadable)
-        if self.parameters.drift == "rigid" and len(video) > 1:
-            drift = yield from _drift_steps(video, grid, _margin_px(grid, self.card))
-            video = _without_drift(video, drift)
-        loaded = 4 * video.size
-        if not self.elsewhere and loaded + max(loaded, replace(size, copies=2).need(1, 1)) <= budget:
-            video = yield from _load_steps(video)
-            budget -= loaded
-        preprocessing, statistics, change_p = yield from self._prepare_steps(video, drift)
-        if drift is not None or not statistics.usable.all():
-            size = replace(size, copies=2)
-        tiles = tuple(plan_tiles(size, budget, self.workers, self.encoder.rows_together))
-        plan = WalkPlan(size, tiles, preprocessing, statistics, unreadable, drift, change_p)
-        return Walk(video, self.encoder, plan)
-
-    def _prepare_steps(
-        self, video: xr.DataArray, drift: DriftTaken | None
-    ) -> Steps[tuple[Preprocessing, FrameStatistics, NDArray[np.float64] | None]]:
-        """Read the video once: how frames are prepared, what each is like, and where they change."""
-        grid, card, parameters = self.size.grid, self.card, self.parameters
-        if not self.maps or len(video) < FEWEST_FRAMES:
-            return *(yield from prepare_steps(video, card, parameters, grid)), None
-        stretches = StretchFrames(grid, card.smoothing_px, parameters.outliers)
-        found = yield from prepare_steps(video, card, parameters, grid, stretches.take)
-        # Also where each window has a grey range of its own, which hides the beam from the encoder alone.
-        beam = beam_of(found[1]) if parameters.level_beam else None
-        seen = None if drift is None else drift.seen
-        return *found, (yield from stretches.change_steps(beam, seen))
+def readable(
+    video: xr.DataArray, unreadable: NDArray[np.bool_] | None = None, drift: DriftTaken | None = None
+) -> xr.DataArray:
+    """A video that is blank where it cannot be read, and without its drift; lazy."""
+    if unreadable is not None and unreadable.any():
+        video = blank_frames(video, unreadable)
+    # Pixels that leave come in on the other side: no site that counts sees them, and grey levels stay.
+    return video if drift is None else apply_shifts(video, drift.shifts, "whole", border="wrap")
 
 
 def make_encoder(model: Model, parameters: AnalyzeParameters, *, one_pass: bool = True) -> FrameEncoder:
@@ -399,33 +284,6 @@ def components_of(model: Model, parameters: AnalyzeParameters) -> Components | N
     return None if calibration is None else calibration.components
 
 
-def _margin_px(grid: SiteGrid, card: ModelCard) -> int:
-    """How far beyond its window a site sees, by smoothing and enlarging, in px of the enlarged frame."""
-    enlarging = 0 if grid.zoom == 1 else math.ceil(2 * max(1.0, grid.zoom))
-    return int(3 * card.smoothing_px + 0.5) + enlarging
-
-
-def _drift_steps(video: xr.DataArray, grid: SiteGrid, margin_px: int) -> Steps[DriftTaken]:
-    """Measure the drift, and find the sites that stay in view."""
-    shifts = yield from estimate_drift_steps(video, DriftParameters())
-    check_told(shifts)
-    area = common_area(grid.frame, shift_array(shifts), "whole")
-    inside = [
-        grid.seen_along(axis, covered.start, covered.stop, margin_px) for axis, covered in enumerate(area)
-    ]
-    seen = np.logical_and.outer(*inside)
-    if not seen.any():
-        raise VideoShapeError(
-            "The specimen drifts so far that no window stays in view; analyse fewer frames at a time."
-        )
-    return DriftTaken(shifts, seen)
-
-
-def _without_drift(video: xr.DataArray, drift: DriftTaken) -> xr.DataArray:
-    # Pixels that leave come in on the other side: no site that counts sees them, and grey levels stay.
-    return apply_shifts(video, drift.shifts, "whole", border="wrap")
-
-
 def _drift_notice(drift: DriftTaken) -> str:
     ranges = [float(np.ptp(drift.shifts[name].dropna("time").values)) for name in ("dy_px", "dx_px")]
     notice = f"Drift over {ranges[0]:.1f} px in y and {ranges[1]:.1f} px in x was taken out"
@@ -436,17 +294,3 @@ def _drift_notice(drift: DriftTaken) -> str:
     if unknown:
         notice += f"; {unknown} frame(s) whose place could not be told were left out"
     return notice + "."
-
-
-def _load_steps(video: xr.DataArray) -> Steps[xr.DataArray]:
-    """Read a video that fits into memory, chunk by chunk, so that bands need no second reading."""
-    if isinstance(video.data, np.ndarray):
-        return video
-    frames = np.empty(video.shape, np.float32)
-    done = 0
-    for chunk in read_ahead(video, max(1, CHUNK_BYTES // (4 * video[0].size)), slice(None), as_read):
-        yield Progress(done, len(video), "Reading")
-        if chunk is not None:
-            frames[chunk[0] : chunk[0] + len(chunk[1])] = chunk[1]
-            done += len(chunk[1])
-    return video.copy(data=frames)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_NEEDED = "napari_hrtem_vae.vae.cluster"
+_NEEDED = ["napari_hrtem_vae.vae.cluster", "napari_hrtem_vae.vae.analysis", "pint"]
 # One thread each, as dask has it for workers that it starts itself; and what lies in the folder that a user
 # is in, a torch.py among the videos say, is no module.
 _ENVIRONMENT = {
@@ -35,7 +35,7 @@ def start_reading_in() -> str:
         return "spawn"
     from multiprocessing import forkserver, resource_tracker
 
-    multiprocessing.get_context("forkserver").set_forkserver_preload([_NEEDED])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_NEEDED)
     # Started within, it would let Ctrl-C through again.
     resource_tracker.ensure_running()
     with _as_workers_run():

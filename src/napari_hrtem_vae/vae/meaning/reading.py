@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -13,10 +15,20 @@ from ...progress import Steps
 from .calibrated import Calibration
 from .known_changes import KINDS
 from .reader import LARGEST_ERRORS, Float
-from .site_features import SPACING, Bools, Drawer, features_of_steps, moments_of
+from .site_features import (
+    SPACING,
+    Bools,
+    Drawer,
+    SiteLooks,
+    SitesAtMoments,
+    features_of_steps,
+    moments_of,
+)
 from .window_changes import MOMENTS, Moments
 
 KIND_NAMES = ("no change", *KINDS[1:], "unknown")
+# Has parts of sites looked at elsewhere, drawn from components (True) or from latents; see `ShareSites`.
+ShareReading = Callable[[bool, Sequence[SitesAtMoments]], Iterator[tuple[int, list[SiteLooks]] | None]]
 UNKNOWN = KIND_NAMES.index("unknown")
 _SURE = 0.5
 _LEAST_NOISE = 1e-12
@@ -97,6 +109,7 @@ def read_changes_steps(
     model: Drawer,
     calibration: Calibration | None,
     step: int,
+    share: ShareReading | None = None,
 ) -> Steps[xr.Dataset]:
     """Read what happens where a change is significant.
 
@@ -114,6 +127,8 @@ def read_changes_steps(
         any, these are read as well.
     step : int
         Distance of neighbouring sites in px of the model.
+    share : callable, optional
+        Has other processes look at the sites, drawn from components or from latents.
 
     Returns
     -------
@@ -137,10 +152,15 @@ def read_changes_steps(
     if calibration is not None and wanted.any():
         sites = noise, told, wanted
         spacing = known.every * step
-        (features,) = yield from features_of_steps(known.moments, *sites, model, spacing)
+        of_latents, of_components = (
+            None if share is None else partial(share, components) for components in (False, True)
+        )
+        (features,) = yield from features_of_steps(known.moments, *sites, model, spacing, share=of_latents)
         if calibration.beside is not None and known.components is not None:
             drawer = calibration.beside.components
-            (found,) = yield from features_of_steps(known.components, *sites, drawer, spacing)
+            (found,) = yield from features_of_steps(
+                known.components, *sites, drawer, spacing, share=of_components
+            )
             reading = calibration.beside.read(calibration.latents, features, found, wanted)
         else:
             reading = calibration.latents.read(features, wanted)

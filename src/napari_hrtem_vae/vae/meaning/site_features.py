@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, product
 from typing import Any, Protocol
 
@@ -27,7 +30,7 @@ _LEAST_ERROR = 0.1
 _AT_ONCE = 32
 # Each holds some 55 MB.
 _MOST_THREADS = 4
-_PATTERN_FEATURES, _TOLD_AROUND = 5, 8
+_PATTERN_FEATURES = 5
 # How many of the features tell motion: that of the window, and of its neighbours. The others tell patterns.
 MOTION_FEATURES = 185
 
@@ -67,6 +70,62 @@ def moment_noise(variance: Float, frames: int) -> Float:
     return variance * np.float32(MOMENTS / frames)
 
 
+@dataclass(frozen=True)
+class SitesAtMoments:
+    """Some sites to be looked at.
+
+    Parameters
+    ----------
+    moments : ndarray (n, 6, latent)
+    noise : ndarray (n,)
+        Log of that of `noise_of`.
+    """
+
+    moments: NDArray[np.floating[Any]]
+    noise: Float
+
+
+@dataclass(frozen=True)
+class SiteLooks:
+    """What is seen in the windows of sites, each by itself.
+
+    Parameters
+    ----------
+    features : ndarray (n, features)
+    pattern : ndarray (n, 8)
+        What neighbours tell of patterns.
+    power : ndarray (n,)
+        How much changes.
+    motion : ndarray (n, 2, 3)
+        Shift (y, x) and turn over all moments, and their errors.
+    """
+
+    features: Float
+    pattern: Float
+    power: Float
+    motion: Float
+
+
+# Has parts looked at elsewhere: `look_at_sites` with the number of the part, as they come; None while all are
+# being worked on.
+ShareSites = Callable[[Sequence[SitesAtMoments]], Iterator[tuple[int, list[SiteLooks]] | None]]
+
+
+def look_at_sites(sites: SitesAtMoments, drawer: Drawer, backwards: bool = False) -> list[SiteLooks]:
+    """Draw windows of sites and look at them; `backwards` also at their moments in reversed order."""
+    z = sites.moments.reshape(-1, sites.moments.shape[-1]).astype(np.float32, copy=False)
+    drawn = drawer.decode(z)
+    windows = drawn.reshape(-1, MOMENTS, *drawn.shape[1:])
+    return [_seen(windows[:, ::order], sites.noise) for order in ((1, -1) if backwards else (1,))]
+
+
+def _seen(windows: Float, noise: Float) -> SiteLooks:
+    features, moved = change_features(windows, noise)
+    motion = np.stack([moved.steps.sum(1)[:, :3], moved.error[:, :3]], 1)
+    pattern = np.concatenate([pattern_features(windows), _told_by(moved)], 1)
+    return SiteLooks(features, pattern, moved.changed.mean(1), motion)
+
+
 def features_of_steps(
     moments: NDArray[np.floating[Any]],
     noise: Float,
@@ -76,6 +135,7 @@ def features_of_steps(
     spacing_px: float,
     *,
     backwards: bool = False,
+    share: ShareSites | None = None,
 ) -> Steps[list[Float]]:
     """What a reader reads about each wanted site: its own window, and how it moves among its neighbours.
 
@@ -93,6 +153,8 @@ def features_of_steps(
     spacing_px : float
     backwards : bool, optional
         Also of the same moments in reversed order: drawing them is what takes time.
+    share : callable, optional
+        Has other processes look at the sites, and not backwards.
 
     Returns
     -------
@@ -101,46 +163,48 @@ def features_of_steps(
     """
     near = told & ndimage.binary_dilation(wanted, np.ones(2 * [2 * max(REACHES) + 1], bool))
     index = np.flatnonzero(near)
-    latents = moments.shape[-1]
-    flat, flat_noise = moments.reshape(-1, MOMENTS, latents), noise.reshape(-1)
-    orders = (1, -1) if backwards else (1,)
-    alike = np.zeros((len(orders), wanted.size, _TOLD_AROUND), np.float32)
-    power = np.zeros((len(orders), wanted.size), np.float32)
-    motion = np.zeros((len(orders), wanted.size, 2, 3), np.float32)
-
-    def read(some: NDArray[np.intp]) -> list[Float]:
-        """Draw windows of sites and look at them in each order; parts write to places of their own."""
-        z = flat[some].reshape(-1, latents).astype(np.float32, copy=False)
-        drawn = drawer.decode(z)
-        windows = drawn.reshape(-1, MOMENTS, *drawn.shape[1:])
-        found = []
-        for number, order in enumerate(orders):
-            features, moved = change_features(windows[:, ::order], flat_noise[some])
-            found.append(features)
-            alike[number, some] = np.concatenate([pattern_features(windows[:, ::order]), _told_by(moved)], 1)
-            power[number, some] = moved.changed.mean(1)
-            motion[number, some, 0] = moved.steps.sum(1)[:, :3]
-            motion[number, some, 1] = moved.error[:, :3]
-        return found
-
-    threads = Threads(min(torch.get_num_threads(), _MOST_THREADS))
-    parts = (index[start : start + _AT_ONCE] for start in range(0, len(index), _AT_ONCE))
-    own: list[list[Float]] = []
+    flat, flat_noise = moments.reshape(-1, *moments.shape[2:]), noise.reshape(-1)
+    parts = [
+        SitesAtMoments(flat[some], flat_noise[some])
+        for some in (index[start : start + _AT_ONCE] for start in range(0, len(index), _AT_ONCE))
+    ]
+    if share is None:
+        threads = Threads(min(torch.get_num_threads(), _MOST_THREADS))
+        look = partial(look_at_sites, drawer=drawer, backwards=backwards)
+        share = partial(_by_threads, threads, look)
+    done: dict[int, list[SiteLooks]] = {}
     yield Progress(0, len(index), "Reading the changes")
-    for found in threads.share(read, parts):
-        own.append(found or [])
-        yield Progress(min(len(own) * _AT_ONCE, len(index)), len(index), "Reading the changes")
-    kept = wanted.reshape(-1)[index]
-    results = []
-    for number, (moved_sites, pattern, changed) in enumerate(zip(motion, alike, power, strict=True)):
-        features = np.concatenate([each[number] for each in own])[kept]
-        among = _among_neighbours(moved_sites.reshape(*wanted.shape, 2, 3), near, spacing_px)
-        patterns = pattern.reshape(*wanted.shape, -1)
-        around = surroundings(patterns, changed.reshape(wanted.shape), near)
-        # What was added last comes last: earlier calibrations read what is before it.
-        own_pattern = patterns[wanted][:, :_PATTERN_FEATURES]
-        results.append(np.concatenate([features, among[wanted], own_pattern, around[wanted]], 1))
-    return results
+    for found in share(parts):
+        if found is not None:
+            done[found[0]] = found[1]
+        yield Progress(min(len(done) * _AT_ONCE, len(index)), len(index), "Reading the changes")
+    in_order = zip(*(done[number] for number in range(len(parts))), strict=True)
+    return [_with_neighbours(looks, near, wanted, spacing_px) for looks in in_order]
+
+
+def _by_threads(
+    threads: Threads, look: Callable[[SitesAtMoments], list[SiteLooks]], parts: Sequence[SitesAtMoments]
+) -> Iterator[tuple[int, list[SiteLooks]]]:
+    for number, found in enumerate(threads.share(look, parts)):
+        assert found is not None
+        yield number, found
+
+
+def _with_neighbours(looks: Sequence[SiteLooks], near: Bools, wanted: Bools, spacing_px: float) -> Float:
+    """Features (wanted, features) of looks at the sites `near`, in parts."""
+
+    def placed(values: list[Float]) -> Float:
+        out = np.zeros((*near.shape, *values[0].shape[1:]), np.float32)
+        out[near] = np.concatenate(values)
+        return out
+
+    features = np.concatenate([look.features for look in looks])[wanted[near]]
+    among = _among_neighbours(placed([look.motion for look in looks]), near, spacing_px)
+    patterns = placed([look.pattern for look in looks])
+    around = surroundings(patterns, placed([look.power for look in looks]), near)
+    # What was added last comes last: earlier calibrations read what is before it.
+    own_pattern = patterns[wanted][:, :_PATTERN_FEATURES]
+    return np.concatenate([features, among[wanted], own_pattern, around[wanted]], 1)
 
 
 def joined(latents: Float, components: Float) -> Float:
