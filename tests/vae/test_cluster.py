@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import napari_hrtem_vae as hv
 from napari_hrtem_vae.errors import CancelledError, ClusterError, ParameterError, VideoFileError
 from napari_hrtem_vae.io.source import VideoSource
-from napari_hrtem_vae.progress import run
+from napari_hrtem_vae.progress import Progress, Steps, run
 from napari_hrtem_vae.vae.analysis import analyze_shared_steps, analyze_steps
 from napari_hrtem_vae.vae.model import save_model
 from napari_hrtem_vae.vae.parameters import AnalyzeParameters
@@ -20,6 +21,9 @@ from napari_hrtem_vae.vae.parameters import AnalyzeParameters
 from ..conftest import random_model
 
 distributed = pytest.importorskip("distributed")
+from napari_hrtem_vae.vae.cluster import DaskCrew  # noqa: E402
+from napari_hrtem_vae.vae.crew import Busy  # noqa: E402
+
 PARAMETERS = AnalyzeParameters()
 
 
@@ -89,6 +93,32 @@ def test_workers_see_and_read_the_changes_that_one_process_does(cluster, tmp_pat
     both = np.isfinite(alone["rotation"].values) & np.isfinite(shared["rotation"].values)
     assert both.mean() > 0.04
     np.testing.assert_allclose(shared["rotation"].values[both], alone["rotation"].values[both], atol=0.05)
+
+
+class SlowJob:
+    """Parts of which each takes as many seconds as it says, and doubles them."""
+
+    def open(self) -> SlowJob:
+        return self
+
+    def work_steps(self, part: float) -> Steps[float]:
+        for tenth in range(10):
+            time.sleep(part / 10)
+            yield Progress(tenth + 1, 10)
+        return 2 * part
+
+
+def test_crew_tells_how_far_a_part_is_before_it_is_done() -> None:
+    # In threads of this process, which know the job.
+    local = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0
+    )
+    with local, distributed.Client(local) as client:
+        told = list(DaskCrew(client, 1).share(SlowJob(), [0.01, 2.0]))
+    assert [one for one in told if not isinstance(one, Busy)] == [(0, 0.02), (1, 4.0)]
+    shares = [one.shares.get(1, 0.0) for one in told if isinstance(one, Busy)]
+    assert shares == sorted(shares)
+    assert len({share for share in shares if 0 < share < 1}) > 1
 
 
 def test_stopped_run_of_a_cluster_is_finished_without_one(cluster, files, tmp_path) -> None:

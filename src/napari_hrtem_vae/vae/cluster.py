@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +19,12 @@ import torch
 from ..errors import ClusterError, ParameterError
 from ..io.frames import reason
 from ..io.memory import keep_freed_memory
-from ..progress import run
-from .crew import Bench, Job, Shared
+from ..progress import Progress, run
+from .crew import Bench, Busy, Job, Shared
 from .worker_start import start_reading_in
 
 _CONNECT_S = 5
-_PAUSE_S = 0.1
+_PAUSE_S, _TELLING_S = 0.1, 0.5
 # One part at a time in a process: it uses all its threads, and its memory is meant for one.
 _RESOURCE = "hrtem-vae"
 
@@ -109,8 +109,15 @@ class DaskCrew:
     def share(self, job: Job, parts: Sequence[Any]) -> Shared:
         """What a job makes of each part; a lost worker's part is done again by another."""
         name = f"hrtem-vae-{uuid.uuid4().hex}"
+        shares: dict[int, float] = {}
+
+        def hear(event: tuple[float, tuple[int, float]]) -> None:
+            number, share = event[1]
+            shares[number] = share
+
         try:
             with _lost_workers():
+                self.client.subscribe_topic(name, hear)
                 self.client.register_plugin(Workbench(name, job), name=name)
                 futures = {self._submit(name, number, part): number for number, part in enumerate(parts)}
             while futures:
@@ -120,16 +127,18 @@ class DaskCrew:
                         found = future.result()
                     yield futures.pop(future), found
                 if not done:
-                    yield None
+                    yield Busy({number: shares.get(number, 0.0) for number in futures.values()})
                     time.sleep(_PAUSE_S)
         finally:
             # A stop reaches what is being worked on by the plugin's end.
-            with contextlib.suppress(OSError, RuntimeError, TimeoutError, CancelledError):
+            with contextlib.suppress(OSError, RuntimeError, TimeoutError, CancelledError, ValueError):
+                self.client.unsubscribe_topic(name)
                 self.client.unregister_worker_plugin(name)
 
     def _submit(self, name: str, number: int, part: Any) -> distributed.Future:
         key = f"{name}-{number}"
-        return self.client.submit(_do_part, name, part, key=key, resources={_RESOURCE: 1}, pure=False)
+        resources = {_RESOURCE: 1}
+        return self.client.submit(_do_part, name, number, part, key=key, resources=resources, pure=False)
 
 
 @contextlib.contextmanager
@@ -152,9 +161,18 @@ def _read_in() -> None:
     from . import stored  # noqa: F401
 
 
-def _do_part(name: str, part: Any) -> Any:
-    """A task: one part, by the bench of this worker."""
-    return distributed.get_worker().plugins[name].do(part)
+def _do_part(name: str, number: int, part: Any) -> Any:
+    """A task: one part, by the bench of this worker, which tells how far it is."""
+    worker = distributed.get_worker()
+    told = time.monotonic()
+
+    def tell(progress: Progress) -> None:
+        nonlocal told
+        if time.monotonic() - told > _TELLING_S:
+            told = time.monotonic()
+            worker.log_event(name, (number, progress.done / max(1, progress.total)))
+
+    return worker.plugins[name].do(part, tell)
 
 
 class Workbench(distributed.WorkerPlugin):  # type: ignore[misc]
@@ -175,9 +193,9 @@ class Workbench(distributed.WorkerPlugin):  # type: ignore[misc]
         self._stopped = True
         self._bench = None
 
-    def do(self, part: Any) -> Any:
+    def do(self, part: Any, tell: Callable[[Progress], None]) -> Any:
         """What the job makes of a part."""
         torch.set_num_threads(self._threads)
         keep_freed_memory()
         bench = self._bench = self._bench or self.job.open()
-        return run(bench.work_steps(part), stop=lambda: self._stopped)
+        return run(bench.work_steps(part), on_progress=tell, stop=lambda: self._stopped)

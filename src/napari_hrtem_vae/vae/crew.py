@@ -21,7 +21,7 @@ class Bench(Protocol):
     """A job that a process has opened."""
 
     def work_steps(self, part: Any) -> Steps[Any]:
-        """What it makes of a part."""
+        """What it makes of a part; its progress is that of the part."""
 
 
 class Job(Protocol):
@@ -31,7 +31,21 @@ class Job(Protocol):
         """In the process that this is called in; once for all parts."""
 
 
-Shared = Generator[tuple[int, Any] | None, None, None]
+@dataclass(frozen=True)
+class Busy:
+    """How much of what is being worked on is done.
+
+    Parameters
+    ----------
+    shares : dict of int to float
+        Of parts, 0…1, by their numbers.
+    """
+
+    shares: dict[int, float]
+
+
+# What was made of a part, with its number; or how far the others are.
+Shared = Generator[tuple[int, Any] | Busy, None, None]
 
 
 class Crew(Protocol):
@@ -46,7 +60,7 @@ class Crew(Protocol):
         """How many processes share the memory that is allowed."""
 
     def share(self, job: Job, parts: Sequence[Any]) -> Shared:
-        """What a job makes of each part, with the part's number, as it comes; None while all are busy."""
+        """What a job makes of each part, with the part's number, as it comes; `Busy` ever so often."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ..video.reading import CHUNK_BYTES, as_read, read_ahead
 from ..video.shift import common_area, shift_array
 from ..video.unreadable import find_unreadable_steps
 from .card import ModelCard
-from .crew import Elsewhere, Material
+from .crew import Busy, Elsewhere, Material
 from .encoding import FrameEncoder
 from .evidence import FEWEST_FRAMES
 from .model import Model
@@ -209,7 +209,7 @@ def _look_elsewhere_steps(elsewhere: Elsewhere, job: LookJob) -> Steps[tuple[Fra
     parts = even_stretches(job.material.shape[0])
     done: dict[int, tuple[FrameStatistics, list[Stretch]]] = {}
     for told in elsewhere.share(job, parts):
-        if told is not None:
+        if not isinstance(told, Busy):
             done[told[0]] = told[1]
         yield Progress(len(done), len(parts), "Checking the frames")
     statistics, stretches = zip(*(done[number] for number in range(len(parts))), strict=True)

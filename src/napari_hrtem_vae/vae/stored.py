@@ -21,7 +21,7 @@ from ..io.memory import give_back_memory, memory_budget
 from ..io.results import ResultStore, store_errors, write_region
 from ..progress import Progress, Steps, relabel
 from ..video.reading import CHUNK_BYTES
-from .crew import Elsewhere, Material, Shared
+from .crew import Busy, Elsewhere, Material
 from .layout import (
     DIMS,
     FRAME_NOISE,
@@ -96,8 +96,10 @@ class TileBench:
         """Encode and map a tile, and write its regions."""
         store = self.job.store
         with store_errors(store, "what is finished is kept: free space and run the same analysis again"):
-            write = partial(write_region, store)
-            yield from tile_into_store_steps(self.walk, part, store, write, self.job.parameters)
+            write, before = partial(write_region, store), self.walk.done
+            steps = tile_into_store_steps(self.walk, part, store, write, self.job.parameters)
+            total = self.walk.sites_of(part)
+            yield from relabel(steps, lambda: Progress(self.walk.done - before, total))
 
 
 def _tiles_elsewhere_steps(
@@ -106,11 +108,13 @@ def _tiles_elsewhere_steps(
     """Have a crew work on tiles."""
     job = TileJob(elsewhere.material, parameters, walk.plan, store.absolute())
     for told in elsewhere.share(job, tiles):
-        if told is not None:
+        if isinstance(told, Busy):
+            underway = sum(share * walk.sites_of(tiles[number]) for number, share in told.shares.items())
+            message = f"Encoding with {elsewhere.crew.workers} workers"
+            yield Progress(walk.done + round(underway), walk.total, message)
+        else:
             walk.count_done(tiles[told[0]])
             yield tiles[told[0]]
-        else:
-            yield walk.progress(f"Encoding with {elsewhere.crew.workers} workers")
 
 
 @dataclass(frozen=True)
@@ -147,9 +151,12 @@ class ReadingBench:
         return look_at_sites(part, self.drawer)
 
 
-def _read_elsewhere(elsewhere: Elsewhere, components: bool, parts: Sequence[SitesAtMoments]) -> Shared:
+def _read_elsewhere(
+    elsewhere: Elsewhere, components: bool, parts: Sequence[SitesAtMoments]
+) -> Iterator[tuple[int, list[SiteLooks]] | None]:
     """Have a crew look at windows drawn of sites."""
-    return elsewhere.share(ReadingJob(elsewhere.material, components), parts)
+    for told in elsewhere.share(ReadingJob(elsewhere.material, components), parts):
+        yield None if isinstance(told, Busy) else told
 
 
 def analyze_into_store_steps(

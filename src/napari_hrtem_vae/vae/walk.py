@@ -198,9 +198,13 @@ class Walk:
         """Let the memory of `empty_field` go."""
         self._memory = np.empty(0, np.float32)
 
+    def sites_of(self, tile: Tile) -> int:
+        """Sites × frames of a tile."""
+        return self.plan.size.frames * math.prod(tile.shape)
+
     def count_done(self, tile: Tile) -> None:
         """Count a tile as done that another run or process has written."""
-        self.done += self.plan.size.frames * math.prod(tile.shape)
+        self.done += self.sites_of(tile)
 
     def encode_tile_steps(self, tile: Tile, out: Float) -> Steps[Moments | None]:
         """Encode a tile of all frames into `out` (frames, rows, columns, latent); left-out frames are NaN.
