@@ -25,6 +25,13 @@ from .worker_start import start_reading_in
 
 _CONNECT_S = 5
 _PAUSE_S, _TELLING_S = 0.1, 0.5
+# Workers would look at their own stacks a hundred times a second, and all loops at the time fifty times: a
+# twentieth of two cores.
+_WATCHING_LESS = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
+}
 # One part at a time in a process: it uses all its threads, and its memory is meant for one.
 _RESOURCE = "hrtem-vae"
 
@@ -66,8 +73,7 @@ def connected(cluster: ClusterParameters) -> Iterator[DaskCrew]:
     ClusterError
         The cluster cannot be reached.
     """
-    # Workers would look at their own stacks a hundred times a second.
-    settings: dict[str, object] = {"distributed.worker.profile.enabled": False}
+    settings: dict[str, object] = dict(_WATCHING_LESS)
     if cluster.workers:
         settings["distributed.worker.multiprocessing-method"] = start_reading_in()
     with contextlib.ExitStack() as opened, dask.config.set(settings):
@@ -120,14 +126,18 @@ class DaskCrew:
                 self.client.subscribe_topic(name, hear)
                 self.client.register_plugin(Workbench(name, job), name=name)
                 futures = {self._submit(name, number, part): number for number, part in enumerate(parts)}
+            workers = self.workers
             while futures:
                 done = [future for future in futures if future.done()]
                 for future in done:
                     with _lost_workers():
                         found = future.result()
                     yield futures.pop(future), found
-                if not done:
-                    yield Busy({number: shares.get(number, 0.0) for number in futures.values()})
+                if done:
+                    # They may come and go; to ask takes milliseconds.
+                    workers = self.workers
+                else:
+                    yield Busy(workers, {number: shares.get(number, 0.0) for number in futures.values()})
                     time.sleep(_PAUSE_S)
         finally:
             # A stop reaches what is being worked on by the plugin's end.

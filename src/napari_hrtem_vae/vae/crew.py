@@ -37,10 +37,13 @@ class Busy:
 
     Parameters
     ----------
+    workers : int
+        How many there were when the last part was done.
     shares : dict of int to float
         Of parts, 0…1, by their numbers.
     """
 
+    workers: int
     shares: dict[int, float]
 
 

@@ -110,7 +110,7 @@ def _tiles_elsewhere_steps(
     for told in elsewhere.share(job, tiles):
         if isinstance(told, Busy):
             underway = sum(share * walk.sites_of(tiles[number]) for number, share in told.shares.items())
-            message = f"Encoding with {elsewhere.crew.workers} workers"
+            message = f"Encoding with {told.workers} workers"
             yield Progress(walk.done + round(underway), walk.total, message)
         else:
             walk.count_done(tiles[told[0]])
