@@ -27,8 +27,8 @@ REACHES = (1, 2, 3)
 _NEARNESS = 0.75
 # Px and degrees: no shift or turn is known better.
 _LEAST_ERROR = 0.1
-_AT_ONCE = 32
-# Each holds some 55 MB.
+_AT_ONCE = 16
+# Each holds some 28 MB.
 _MOST_THREADS = 4
 _PATTERN_FEATURES = 5
 # How many of the features tell motion: that of the window, and of its neighbours. The others tell patterns.
