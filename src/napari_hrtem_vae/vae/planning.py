@@ -141,13 +141,11 @@ class _Look:
         def look_steps(levels: GreyLevels) -> Steps[FrameStatistics]:
             # One worker would take longer than the threads here.
             if self.elsewhere is not None and self.elsewhere.crew.workers > 1:
-                job = LookJob(
-                    *(self.elsewhere.material, unreadable, drift, levels),
-                    *(grid, card.smoothing_px, parameters.outliers),
-                )
-                statistics, found = yield from _look_elsewhere_steps(self.elsewhere, job)
+                as_it_is = self.elsewhere.material, unreadable, drift, levels
+                job = LookJob(*as_it_is, grid, card.smoothing_px, parameters.outliers)
+                statistics, all_stretches = yield from _look_elsewhere_steps(self.elsewhere, job)
                 if statistics.usable.all():
-                    stretches.take_over(found, levels)
+                    stretches.take_over(all_stretches, levels)
                     return statistics
                 # Which frames make up a stretch is known only now.
             return (yield from frame_statistics_steps(video, levels, stretches.take))
