@@ -192,8 +192,8 @@ def _shared_tiles(size: WalkSize, budget: int, workers: int, together: int) -> l
     heights = [together * ((each + turn) // turns) for turn in reversed(range(turns)) for _ in range(workers)]
     edges = [min(edge, rows) for edge in accumulate(heights, initial=0)]
     bands = [Tile(first, last, 0, columns) for first, last in pairwise(edges) if first < last]
-    rest = _grid_of_tiles(rows - edges[-1], columns, max(1, over * together), wide)
-    return bands + [Tile(tile.first_row + edges[-1], rows, *tile.edges[2:]) for tile in rest]
+    starts = range(0, columns, wide) if over else ()
+    return bands + [Tile(edges[-1], rows, start, min(start + wide, columns)) for start in starts]
 
 
 def _whole(height: int, most: int, rows_together: int) -> int:
