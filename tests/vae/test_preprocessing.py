@@ -40,18 +40,22 @@ def test_a_frame_with_a_value_that_is_no_number_is_of_no_use(value: float) -> No
     assert frame_statistics(frames, grey_levels(frames)).usable.tolist() == [True, True, False]
 
 
+@pytest.mark.parametrize(("left", "right"), [(0, 9), (0, 2), (4, 6), (7, 9)])
 @pytest.mark.parametrize(("first", "last"), [(0, 6), (0, 1), (2, 5), (5, 6)])
 @pytest.mark.parametrize("sigma", [0.0, 0.7, 1.5, 4.0])
-def test_a_band_is_smoothed_and_scaled_as_the_whole_frame(first: int, last: int, sigma: float) -> None:
+def test_a_band_is_smoothed_and_scaled_as_the_whole_frame(
+    first: int, last: int, left: int, right: int, sigma: float
+) -> None:
     frames = frames_of(100, (2, 104, 131))
     statistics = frame_statistics(frames, grey_levels(frames))
     grid = SiteGrid(frame=(104, 131), window=64, step=8)
     preprocessing = Preprocessing(
         grid, sigma, "off", grey_levels(frames), beam=float(statistics.mean.mean()), grey=(96.0, 104.0)
     )
-    band = preprocessing.band(first, last, torch.device("cpu"))
-    found = band(frames[:, band.rows].copy(), statistics).numpy()
+    band = preprocessing.band((slice(first, last), slice(left, right)), torch.device("cpu"))
+    found = band(frames[:, band.rows, band.columns].copy(), statistics).numpy()
     levelled = frames * (preprocessing.beam / statistics.mean)[:, None, None]
     whole = np.stack([smooth(frame, sigma) if sigma else frame for frame in levelled])
-    expected = np.clip((whole - 96) / 8, 0, 1)[:, 8 * first : 8 * (last - 1) + 64]
+    expected = np.clip((whole - 96) / 8, 0, 1)
+    expected = expected[:, 8 * first : 8 * (last - 1) + 64, 8 * left : 8 * (right - 1) + 64]
     np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -49,8 +49,10 @@ def walked(video, model, tiles=None):
 def test_components_are_those_of_the_prepared_frames_that_can_be_used(video, model) -> None:
     walk, known = walked(video, model)
     plan, grid = walk.plan, walk.plan.grid
-    band = plan.preprocessing.band(0, grid.shape[0], walk.encoder.device)
-    prepared = band(np.nan_to_num(video.values), plan.statistics).numpy()
+    rows, columns = grid.shape
+    band = plan.preprocessing.band((slice(0, rows), slice(0, columns)), walk.encoder.device)
+    seen = np.nan_to_num(video.values[:, band.rows, band.columns])
+    prepared = band(seen, plan.statistics).numpy()
     usable = np.delete(prepared, LEFT_OUT, axis=0)
     views = np.lib.stride_tricks.sliding_window_view(usable, (64, 64), (1, 2))[:, ::16, ::16]
     z, _ = walk.components.encode(views.reshape(-1, 64, 64))

@@ -102,7 +102,7 @@ class LiveEncoder:
         assert self._preprocessing is not None
         assert self._band is not None
         statistics = self._statistics(frames, self._preprocessing)
-        prepared = self._band(frames[:, self._band.rows], statistics)
+        prepared = self._band(frames[:, self._band.rows, self._band.columns], statistics)
         for done, rows in enumerate(self._encoder.rows(prepared)):
             z[rows.frame, rows.row : rows.row + len(rows.mean)] = rows.mean
             yield Progress(done, done, "Encoding")
@@ -117,7 +117,8 @@ class LiveEncoder:
             )
         except VideoShapeError:
             return False
-        self._band = self._preprocessing.band(0, self.grid.shape[0], self._encoder.device)
+        rows, columns = self.grid.shape
+        self._band = self._preprocessing.band((slice(0, rows), slice(0, columns)), self._encoder.device)
         return True
 
     @staticmethod

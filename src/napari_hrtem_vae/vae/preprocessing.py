@@ -195,17 +195,34 @@ class Preprocessing:
     beam: float | None = None
     grey: tuple[float, float] | None = None
 
-    def band(self, first_row: int, last_row: int, device: torch.device) -> Band:
-        """What turns the frames' rows into the rows of sites [first_row, last_row)."""
-        start = first_row * self.grid.step
-        stop = (last_row - 1) * self.grid.step + self.grid.window
-        return Band(self, start, stop, device)
+    def band(self, sites: tuple[slice, slice], device: torch.device) -> Band:
+        """What turns frames into what some rows and columns of sites see."""
+        rows, columns = (
+            slice(some.start * self.grid.step, (some.stop - 1) * self.grid.step + self.grid.window)
+            for some in sites
+        )
+        return Band(self, (rows, columns), device)
+
+    def whole(self) -> Band:
+        """What turns frames into whole enlarged ones."""
+        height, width = self.grid.enlarged
+        return Band(self, (slice(0, height), slice(0, width)), torch.device("cpu"))
 
 
 class Band:
-    """Rows [start, stop) of the enlarged frame, and the rows of the video that they depend on."""
+    """Some rows and columns of the enlarged frame, and those of the video that they depend on.
 
-    def __init__(self, preprocessing: Preprocessing, start: int, stop: int, device: torch.device) -> None:
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+    wanted : tuple of slice
+        Rows and columns of the enlarged frame.
+    device : torch.device
+    """
+
+    def __init__(
+        self, preprocessing: Preprocessing, wanted: tuple[slice, slice], device: torch.device
+    ) -> None:
         self.preprocessing = preprocessing
         self.device = device
         grid, sigma = preprocessing.grid, preprocessing.smoothing_px
@@ -214,24 +231,29 @@ class Band:
             operators = [axis_operator(size, grid.zoom, sigma) for size in grid.frame]
         elif sigma > 0:
             operators = [smoothing_operator(size, sigma) for size in grid.frame]
-        ranges = (start, stop), (0, grid.enlarged[1])
         self.axes = [
-            BandedOperator(operator, axis, *wanted, device)
-            for axis, (operator, wanted) in enumerate(zip(operators, ranges, strict=False), 1)
+            BandedOperator(operator, axis, some.start, some.stop, device)
+            for axis, (operator, some) in enumerate(zip(operators, wanted, strict=False), 1)
         ]
-        low, high = self.axes[0].source if self.axes else (start, stop)
-        # Two rows more on each side, so that an outlier at the border sees its neighbours.
-        self.rows = slice(max(low - 2, 0), min(high + 2, grid.frame[0]))
-        self._inner = slice(low - self.rows.start, high - self.rows.start)
+        source = [axis.source for axis in self.axes] or [(some.start, some.stop) for some in wanted]
+        # Two more on each side, so that an outlier at the border sees its neighbours.
+        self.rows, self.columns = (
+            slice(max(low - 2, 0), min(high + 2, size))
+            for (low, high), size in zip(source, grid.frame, strict=True)
+        )
+        self._inner = tuple(
+            slice(low - read.start, high - read.start)
+            for (low, high), read in zip(source, (self.rows, self.columns), strict=True)
+        )
 
     def __call__(self, frames: Float, statistics: FrameStatistics) -> Tensor:
-        """Rows of the video (n, rows, x), float32, to the encoder's input (n, stop − start, enlarged x).
+        """Rows and columns of the video (n, y, x), float32, to the encoder's input.
 
         `frames` is changed; unusable frames become 0.
         """
         p = self.preprocessing
         frames = without_outliers(frames, statistics, p.outliers, p.levels)
-        x = torch.from_numpy(frames[:, self._inner]).to(self.device)
+        x = torch.from_numpy(frames[:, *self._inner]).to(self.device)
         low, high = (0.0, 1.0) if p.grey is None else p.grey
         gain = np.full(len(frames), 1 / (high - low), np.float32)
         if p.beam is not None:
@@ -286,7 +308,7 @@ def prepare_steps(
         return preprocessing, statistics
     if parameters.level_beam:
         preprocessing = replace(preprocessing, beam=beam_of(statistics))
-    whole = Band(preprocessing, 0, grid.enlarged[0], torch.device("cpu"))
+    whole = preprocessing.whole()
     seen: list[Float] = []
     for pick in (
         picks[statistics.usable[picks]] if statistics.usable[picks].any() else _first_usable(statistics)

@@ -129,14 +129,13 @@ class SiteWindows:
         return series
 
     def _band(self, site: tuple[int, int]) -> Band:
-        return self.preprocessing.band(site[0], site[0] + 1, torch.device("cpu"))
+        row, column = site
+        return self.preprocessing.band((slice(row, row + 1), slice(column, column + 1)), torch.device("cpu"))
 
     def _cut(self, band: Band, site: tuple[int, int], frames: Float) -> Float:
         """Windows (n, w, w) out of whole frames (n, y, x), which are changed."""
         statistics = frame_statistics(frames, self.preprocessing.levels)
-        left = site[1] * self.grid.step
-        strip = band(frames[:, band.rows], statistics).numpy()
-        windows = strip[:, :, left : left + self.grid.window].copy()
+        windows = band(frames[:, band.rows, band.columns], statistics).numpy()
         if self.scaled_by_window:
             windows = scale_windows(windows)
         windows[~statistics.usable] = np.nan

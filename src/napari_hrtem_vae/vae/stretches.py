@@ -20,7 +20,7 @@ from ..video.geometry import SiteGrid
 from ..video.outliers import GreyLevels
 from .evidence import FEWEST_FRAMES, SITE_CHANGES, change_p, site_changes_steps
 from .meaning.components import Components, principal_components
-from .preprocessing import Band, FrameStatistics, Preprocessing, without_outliers
+from .preprocessing import FrameStatistics, Preprocessing, without_outliers
 
 Float = NDArray[np.float32]
 Half = NDArray[np.float16]
@@ -85,7 +85,7 @@ class StretchFrames:
     def __init__(self, grid: SiteGrid, smoothing_px: float, outliers: str, each: int = 1) -> None:
         self._grid, self._outliers = grid, outliers
         plain = Preprocessing(grid, smoothing_px, "off", _NO_LEVELS)
-        self._band = Band(plain, 0, grid.enlarged[0], torch.device("cpu"))
+        self._band = plain.whole()
         self._levels = _NO_LEVELS
         self._each, self._taken, self._brightness = each, 0, 0.0
         self._sum: Float | None = None

@@ -95,14 +95,14 @@ class WalkSize:
 
     def frames_at_once(self, rows: int, columns: int) -> int:
         """Frames that are read and prepared together; depends on the tile alone, as results must."""
-        return max(1, min(self.frames, self._chunk_bytes(rows, columns) // self._band_bytes(rows)))
+        return max(1, min(self.frames, self._chunk_bytes(rows, columns) // self._band_bytes(rows, columns)))
 
     def need(self, rows: int, columns: int) -> int:
         """Bytes at the peak of a walk in tiles of so many sites."""
         sites = self.grid.shape[0] * self.grid.shape[1]
         maps = 4 * sites * self.latents
         # Not in whole frames, as `frames_at_once`: a smaller tile must never need more than a larger one.
-        band = self._band_bytes(rows)
+        band = self._band_bytes(rows, columns)
         chunk = min(self.frames * band, max(band, self._chunk_bytes(rows, columns)))
         copies = self.copies - 1 if self.field_in_memory else self.copies
         held = self.tile_bytes(*self.grid.shape) if self.field_in_memory else 0
@@ -119,12 +119,12 @@ class WalkSize:
         """Most that is read at once, where that is a frame or more."""
         return min(CHUNK_BYTES, max(_LEAST_CHUNK_BYTES, self.tile_bytes(rows, columns) // 8))
 
-    def _band_bytes(self, rows: int) -> int:
-        """Of one frame's rows that a band of sites sees, enlarged."""
+    def _band_bytes(self, rows: int, columns: int) -> int:
+        """Of what a tile of so many sites sees of one frame, enlarged."""
         grid = self.grid
-        seen = min((rows - 1) * grid.step + grid.window, grid.enlarged[0])
+        seen = math.prod((count - 1) * grid.step + grid.window for count in (rows, columns))
         # Before it is enlarged a band is smaller, before it is reduced larger.
-        return math.ceil(4 * seen * grid.enlarged[1] / min(1.0, grid.zoom) ** 2)
+        return math.ceil(4 * seen / min(1.0, grid.zoom) ** 2)
 
 
 def plan_tiles(size: WalkSize, budget: int, workers: int = 1, rows_together: int = 1) -> list[Tile]:

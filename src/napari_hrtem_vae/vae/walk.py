@@ -27,7 +27,7 @@ from .meaning.reading import every_site
 from .meaning.window_changes import MOMENTS, Moments
 from .model import Model
 from .parameters import AnalyzeParameters
-from .preprocessing import FrameStatistics, Preprocessing
+from .preprocessing import Band, FrameStatistics, Preprocessing
 from .tiles import Tile, WalkSize
 
 Float = NDArray[np.float32]
@@ -213,14 +213,10 @@ class Walk:
         walk has any to look for.
         """
         plan, grid = self.plan, self.plan.grid
-        band = plan.preprocessing.band(tile.first_row, tile.last_row, self.encoder.device)
-        left = tile.first_column * grid.step
-        right = (tile.last_column - 1) * grid.step + grid.window
+        band = plan.preprocessing.band((tile.rows, tile.columns), self.encoder.device)
 
         def prepare(start: int, frames: Float) -> Tensor:
             prepared = band(frames, plan.statistics.of(slice(start, start + len(frames))))
-            if tile.shape[1] < grid.shape[1]:
-                prepared = prepared[..., left:right].contiguous()
             if moments is not None:
                 moments.take(start, prepared)
             return prepared
@@ -228,7 +224,7 @@ class Walk:
         usable = plan.statistics.usable
         moments = MomentFrames(usable) if self.components and usable.sum() >= MOMENTS else None
         together = plan.size.frames_at_once(*tile.shape)
-        for rows in self.encoder.rows_of_chunks(self._chunks(together, band.rows, prepare)):
+        for rows in self.encoder.rows_of_chunks(self._chunks(together, band, prepare)):
             if rows is None:
                 yield self.progress("Reading")
                 continue
@@ -244,16 +240,16 @@ class Walk:
         return moments.components(self.components, *read, grid.step)
 
     def _chunks(
-        self, together: int, rows: slice, prepare: Callable[[int, Float], Tensor]
+        self, together: int, band: Band, prepare: Callable[[int, Float], Tensor]
     ) -> Iterator[tuple[int, Tensor] | None]:
         """Some frames at a time, prepared; where the encoder has one thread of a CPU, in that thread.
 
         The next are read meanwhile, but a process of one thread works on one core: as many fill a computer.
         """
         if self.encoder.device.type != "cpu" or self.encoder.threads.count > 1:
-            yield from read_ahead(self.video, together, rows, prepare)
+            yield from read_ahead(self.video, together, band.rows, prepare, columns=band.columns)
             return
-        for chunk in read_ahead(self.video, together, rows, as_read):
+        for chunk in read_ahead(self.video, together, band.rows, as_read, columns=band.columns):
             yield None if chunk is None else (chunk[0], prepare(*chunk))
 
 

@@ -20,19 +20,24 @@ CHUNK_BYTES = 1 << 24
 _PATIENCE_S = 0.2
 
 
-def read_frames(video: xr.DataArray, frames: slice, rows: slice = slice(None)) -> Float:
-    """Rows of some frames as a new float32 array (n, rows, x).
+ALL = slice(None)
+
+
+def read_frames(video: xr.DataArray, frames: slice, rows: slice = ALL, columns: slice = ALL) -> Float:
+    """Rows and columns of some frames as a new float32 array (n, rows, columns).
 
     Raises
     ------
     VideoFileError
         They cannot be read, for whatever reason the file's reader has.
     """
-    return np.array(stored_frames(video, frames, rows), np.float32)
+    return np.array(stored_frames(video, frames, rows, columns), np.float32)
 
 
-def stored_frames(video: xr.DataArray, frames: slice, rows: slice = slice(None)) -> NDArray[Any]:
-    """Rows of some frames as they are stored (n, rows, x): of an array in memory a view, not to be changed.
+def stored_frames(
+    video: xr.DataArray, frames: slice, rows: slice = ALL, columns: slice = ALL
+) -> NDArray[Any]:
+    """Rows and columns of some frames as they are stored: of an array in memory a view, not to be changed.
 
     Raises
     ------
@@ -40,7 +45,7 @@ def stored_frames(video: xr.DataArray, frames: slice, rows: slice = slice(None))
         They cannot be read, for whatever reason the file's reader has.
     """
     try:
-        return load(video[frames, rows].data)
+        return load(video[frames, rows, columns].data)
     except HrtemVaeError:
         raise
     except Exception as error:
@@ -72,6 +77,7 @@ def read_ahead(
     rows: slice,
     prepare: Callable[[int, Float], Prepared],
     threads: int = 1,
+    columns: slice = ALL,
 ) -> Iterator[tuple[int, Prepared] | None]:
     """All frames, `count` at a time, with the number of the first; the next are read while these are used.
 
@@ -84,14 +90,16 @@ def read_ahead(
     rows : slice
         Rows of each frame.
     prepare : callable
-        Gets the first frame's number and the frames (n, rows, x), in the thread that reads.
+        Gets the first frame's number and the frames (n, rows, columns), in the thread that reads.
     threads : int, optional
         How many read, each frames of its own: with several `prepare` is not called in order.
+    columns : slice, optional
+        Columns of each frame.
     """
     slices = [slice(start, min(start + count, len(video))) for start in range(0, len(video), count)]
 
     def read(frames: slice) -> Prepared:
-        return prepare(frames.start, read_frames(video, frames, rows))
+        return prepare(frames.start, read_frames(video, frames, rows, columns))
 
     reader = ThreadPoolExecutor(threads)
     try:
