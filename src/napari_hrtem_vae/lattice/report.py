@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from ..errors import LatticeError, ResultError
 from ..io.export import replace_file, save_map_tiff, save_table_csv
 from .change import CLASSES, lattice_change
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Shrinkage red, growth blue, unchanged cyan, as in the paper's Fig. 6.
 CLASS_COLOURS = ("#00000000", "#d62728", "#1f4fd6", "#17becf")
@@ -139,6 +141,9 @@ def _label(name: str) -> str:
 
 
 def _traces(result: xr.Dataset) -> Figure:
+    # Loads matplotlib, which takes half a second, and so only where something is drawn.
+    from matplotlib.figure import Figure
+
     time = result["time"].values
     area = "area_nm2" if np.isfinite(result["area_nm2"].values).any() else "area_px2"
     panels = [("angle_deg", "angle (°)"), (area, f"area ({result[area].attrs['units']})")]
@@ -164,6 +169,7 @@ def _traces(result: xr.Dataset) -> Figure:
 
 def _classes(change: xr.DataArray) -> Figure:
     from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     grains = change.sizes["grain"]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..errors import ResultError
 from ..io.export import save_map_tiff, save_table_csv
 from .hotspots import READ_OUTS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MAPS_SHOWN = 16
 _HOTSPOTS_SHOWN = 6
@@ -98,6 +100,9 @@ def _read_outs(result: xr.Dataset) -> list[str]:
 
 
 def _maps_figure(result: xr.Dataset, order: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Figure:
+    # Loads matplotlib, which takes half a second, and so only where something is drawn.
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 8), layout="constrained")
     extent = _extent(result)
     shown = order[:_MAPS_SHOWN]
@@ -129,6 +134,8 @@ def _spacings(result: xr.Dataset) -> tuple[float | None, float | None]:
 
 
 def _write_traces(result: xr.Dataset, folder: Path, latent: int) -> list[Path]:
+    from matplotlib.figure import Figure
+
     time = result["time"].values
     unit = result["time"].attrs.get("units", "frame")
     figure = Figure(figsize=(8, 4), layout="constrained")
