@@ -59,3 +59,20 @@ def test_a_band_is_smoothed_and_scaled_as_the_whole_frame(
     expected = np.clip((whole - 96) / 8, 0, 1)
     expected = expected[:, 8 * first : 8 * (last - 1) + 64, 8 * left : 8 * (right - 1) + 64]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("zoom", [0.8, 1.0, 1.7])
+def test_a_band_is_cut_out_of_the_whole_frame_with_its_hot_pixels(zoom: float) -> None:
+    frames = frames_of(100, (2, 130, 150))
+    # Also at the edges of what the band needs, where an outlier is told by neighbours outside.
+    frames[0, np.arange(130), 7 * np.arange(130) % 150] = 900
+    statistics = frame_statistics(frames, grey_levels(frames_of(100)))
+    grid = SiteGrid(frame=(130, 150), window=64, step=8, zoom=zoom)
+    preprocessing = Preprocessing(grid, 0.7, "robust", grey_levels(frames_of(100)))
+    rows, columns = slice(2, 4), slice(1, 6)
+    band = preprocessing.band((rows, columns), torch.device("cpu"))
+    found = band(frames[:, band.rows, band.columns].copy(), statistics).numpy()
+    whole = preprocessing.whole()(frames.copy(), statistics).numpy()
+    assert whole.shape[1:] == grid.enlarged
+    assert found.max() < 200
+    np.testing.assert_allclose(found, whole[:, 16 : 3 * 8 + 64, 8 : 5 * 8 + 64], atol=1e-4)
