@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -20,7 +19,7 @@ import napari_hrtem_vae as hv
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.model import Model
 from napari_hrtem_vae.vae.parameters import AnalyzeParameters
-from napari_hrtem_vae.vae.preprocessing import Band, prepare_steps
+from napari_hrtem_vae.vae.preprocessing import prepare_steps
 from napari_hrtem_vae.vae.walk import site_grid
 from napari_hrtem_vae.video.fringes import fringe_period_px
 
@@ -35,7 +34,7 @@ def reconstructed_windows(still: xr.DataArray, model: Model) -> tuple[np.ndarray
     grid = site_grid(still, model.card, parameters)
     preprocessing, statistics = run(prepare_steps(still, model.card, parameters, grid))
     frame = np.array(still, np.float32)
-    seen = Band(preprocessing, 0, grid.enlarged[0], torch.device("cpu"))(frame, statistics)[0].numpy()
+    seen = preprocessing.whole()(frame, statistics)[0].numpy()
     size = model.card.window
     views = np.lib.stride_tricks.sliding_window_view(seen, (size, size))[::size, ::size].reshape(
         -1, size, size
