@@ -348,6 +348,18 @@ def test_one_frame_gives_latents_and_no_maps(video, fast_model, tmp_path, stored
     assert any("no time axis" in notice for notice in result.attrs["notices"])
 
 
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("frames", [2, 12])
+def test_a_video_whose_frames_are_all_alike_says_that_no_change_can_be_told(
+    video, fast_model, tmp_path, frames: int, stored: bool
+) -> None:
+    alike = video[[0] * frames].assign_coords(time=np.arange(float(frames)))
+    result = hv.analyze(alike, fast_model, store=tmp_path / "alike.zarr" if stored else None)
+    assert any("cannot be told at any site" in notice for notice in result.attrs["notices"])
+    varied = hv.analyze(video, fast_model)
+    assert not any("cannot be told at any site" in notice for notice in varied.attrs["notices"])
+
+
 def test_frames_of_nan_and_constant_frames_are_left_out(fast_model) -> None:
     frames = np.random.default_rng(0).poisson(10, (9, 80, 80)).astype(np.float32)
     clean = frames[[0, 1, 3, 4, 6, 7, 8]]

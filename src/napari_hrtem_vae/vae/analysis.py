@@ -23,6 +23,7 @@ from .layout import (
     FRAME_NOISE,
     RAW_MAPS,
     active_latents,
+    change_notices,
     empty_moments,
     field_coordinates,
     final_maps_steps,
@@ -190,7 +191,7 @@ def analyze_steps(
         result = result.merge((yield from final))
     result.attrs = {
         **result_attributes(video, model, parameters, walk),
-        "notices": [*plan.notices(video), *kind_notices(model, frames)],
+        "notices": [*plan.notices(video), *change_notices(result), *kind_notices(model, frames)],
     }
     if field is not None:
         result["z"] = (DIMS, field, {"units": "1", "long_name": "latents"})

@@ -210,6 +210,13 @@ def final_maps(
     return maps.merge(find_hotspots(maps, parameters.false_discovery_rate, active))
 
 
+def change_notices(result: xr.Dataset) -> list[str]:
+    """That nothing can be told of change, where a result has maps and no site a value."""
+    if "change" not in result or np.isfinite(result["change"].values).any():
+        return []
+    return ["Change cannot be told at any site: the frames are too few, or all alike."]
+
+
 def kind_notices(model: Model, frames: int) -> list[str]:
     """Why kinds of change are not told, where they are not."""
     name = model.card.name

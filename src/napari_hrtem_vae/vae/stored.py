@@ -32,6 +32,7 @@ from .layout import (
     SITE_MOMENTS,
     TILE_MAPS,
     active_latents,
+    change_notices,
     empty_moments,
     field_coordinates,
     final_maps_steps,
@@ -211,7 +212,11 @@ def analyze_into_store_steps(
             result = yield from final_maps_steps(maps, noise, known, frames, model, grid, parameters, share)
         result.attrs = {
             **attributes,
-            "notices": [*walk.plan.notices(video), *kind_notices(model, len(video))],
+            "notices": [
+                *walk.plan.notices(video),
+                *change_notices(result),
+                *kind_notices(model, len(video)),
+            ],
         }
         late = [name for name in result.data_vars if name not in RAW_MAPS]
         written.finish(result[late])
