@@ -23,12 +23,11 @@ from .layout import (
     FRAME_NOISE,
     RAW_MAPS,
     active_latents,
-    change_notices,
     empty_moments,
     field_coordinates,
     final_maps_steps,
-    kind_notices,
     labelled_maps,
+    notices_of,
     result_attributes,
 )
 from .model import Model, load_model
@@ -191,7 +190,7 @@ def analyze_steps(
         result = result.merge((yield from final))
     result.attrs = {
         **result_attributes(video, model, parameters, walk),
-        "notices": [*plan.notices(video), *change_notices(result), *kind_notices(model, frames)],
+        "notices": notices_of(result, video, model, plan),
     }
     if field is not None:
         result["z"] = (DIMS, field, {"units": "1", "long_name": "latents"})

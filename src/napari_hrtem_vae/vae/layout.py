@@ -31,7 +31,7 @@ from .model import Model
 from .parameters import AnalyzeParameters
 from .statistics import Double, maps_dataset
 from .tiles import stored_field_columns, stored_sites
-from .walk import Walk
+from .walk import Walk, WalkPlan
 
 Float = NDArray[np.float32]
 DIMS = ("time", "y", "x", "latent")
@@ -210,14 +210,19 @@ def final_maps(
     return maps.merge(find_hotspots(maps, parameters.false_discovery_rate, active))
 
 
-def change_notices(result: xr.Dataset) -> list[str]:
+def notices_of(result: xr.Dataset, video: xr.DataArray, model: Model, plan: WalkPlan) -> list[str]:
+    """Sentences for the user: of the video, of what was done to it, and of what is not told."""
+    return [*plan.notices(video), *_change_notices(result), *_kind_notices(model, len(video))]
+
+
+def _change_notices(result: xr.Dataset) -> list[str]:
     """That nothing can be told of change, where a result has maps and no site a value."""
     if "change" not in result or np.isfinite(result["change"].values).any():
         return []
     return ["Change cannot be told at any site: the frames are too few, or all alike."]
 
 
-def kind_notices(model: Model, frames: int) -> list[str]:
+def _kind_notices(model: Model, frames: int) -> list[str]:
     """Why kinds of change are not told, where they are not."""
     name = model.card.name
     if frames < 2:

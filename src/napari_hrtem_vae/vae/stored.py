@@ -32,13 +32,12 @@ from .layout import (
     SITE_MOMENTS,
     TILE_MAPS,
     active_latents,
-    change_notices,
     empty_moments,
     field_coordinates,
     final_maps_steps,
-    kind_notices,
     labelled_maps,
     map_dims,
+    notices_of,
     provenance,
     result_attributes,
     store_template,
@@ -212,11 +211,7 @@ def analyze_into_store_steps(
             result = yield from final_maps_steps(maps, noise, known, frames, model, grid, parameters, share)
         result.attrs = {
             **attributes,
-            "notices": [
-                *walk.plan.notices(video),
-                *change_notices(result),
-                *kind_notices(model, len(video)),
-            ],
+            "notices": notices_of(result, video, model, walk.plan),
         }
         late = [name for name in result.data_vars if name not in RAW_MAPS]
         written.finish(result[late])
