@@ -201,6 +201,10 @@ def test_a_line_over_time_equals_its_cosine_transform() -> None:
     np.testing.assert_allclose(alone["trend"], 2 * alone["level"], rtol=1e-4)
 
 
+# Of the cube root of chi-squared with 64 degrees of freedom.
+USUAL = float(np.sqrt(2 / 64) / 3)
+
+
 def test_null_is_found_beside_many_that_stand_out() -> None:
     """Against chi-square, of which the cube root is close to normal."""
     rng = np.random.default_rng(0)
@@ -208,7 +212,7 @@ def test_null_is_found_beside_many_that_stand_out() -> None:
     for moving in (0, 200, 400, 1600):
         mixed = score.copy()
         mixed[:moving] += 400
-        p = change_null_p(mixed, 4000.0)
+        p = change_null_p(mixed, 4000.0, USUAL)
         # What stands out makes the rest claim less, never more.
         alarms = (p[moving:] < 0.05).mean()
         assert alarms < 0.07
@@ -222,7 +226,7 @@ def test_null_is_found_where_most_sites_stand_out_and_change_fades_into_still_on
     score = 3 * rng.chisquare(64, 4000)
     score[:2200] += rng.uniform(350, 700, 2200)
     score[2200:3000] += rng.uniform(0, 250, 800)
-    p = change_null_p(score, 12.0)
+    p = change_null_p(score, 12.0, USUAL)
     assert (p[:2200] < 0.01).all()
     assert (p[3000:] < 0.05).mean() < 0.07
 
@@ -235,18 +239,31 @@ def test_sites_known_to_be_still_tell_what_still_ones_do(moving: int) -> None:
     score[:moving] += rng.uniform(100, 300, moving)
     score[: moving // 2] *= rng.uniform(50, 100, moving // 2)
     stillest = np.arange(4000) >= moving
-    p = change_null_p(score, 12.0, stillest)
+    p = change_null_p(score, 12.0, USUAL, stillest)
     assert (p[:moving] < 0.05).mean() > 0.95
     assert (p[moving:] < 0.05).mean() < 0.08
     # Without them, what moves little counts as still.
-    assert (change_null_p(score, 12.0)[moving // 2 : moving] < 0.05).mean() < 0.5
+    assert (change_null_p(score, 12.0, USUAL)[moving // 2 : moving] < 0.05).mean() < 0.5
+
+
+def test_few_windows_that_happen_to_be_alike_do_not_light_up_the_others() -> None:
+    """Twelve windows: by their own width alone, now and then some of them seem impossible."""
+    rng = np.random.default_rng(8)
+    least = []
+    for _ in range(200):
+        score = np.repeat(rng.chisquare(64, 12), 64)
+        least.append(change_null_p(score, 12.0, USUAL).min())
+    # Of 12 normal numbers whose width is known the least p is below 0.001 in 1.2 % of draws.
+    assert np.mean(np.array(least) < 0.001) < 0.03
+    assert min(least) > 1e-5
 
 
 def test_one_group_that_is_skewed_is_not_parted() -> None:
     """A film that evolves more in some places: sites differ, but do not fall in two groups."""
     rng = np.random.default_rng(2)
     score = rng.gamma(8, 8, 4000)
-    assert (change_null_p(score, 12.0) < 0.05).mean() < 0.08
+    usual = float(np.sqrt(1 / 8) / 3)
+    assert (change_null_p(score, 12.0, usual) < 0.05).mean() < 0.08
 
 
 def test_where_nothing_fades_fading_is_as_unlikely_as_stated() -> None:

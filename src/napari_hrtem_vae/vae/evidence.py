@@ -9,6 +9,7 @@ it. So how much a site changes by chance is learnt from the stillest part of the
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,9 @@ _CHANCE = 2.0
 _REFINEMENTS = 3
 # Deviations beyond which a neighbour says nothing: strong change stays where it is.
 _TRUNCATED = 2.0
+# The average over neighbours holds so many independent values of each number, of noise and of film that
+# evolves, and fading adds to the width: on 128 scenes where nothing moves (fast and multislice).
+_OF_NOISE, _OF_FILM, _WITH_FADING = 6.0, 3.0, 1.2
 # Memory that a site's noise has beyond the others' counts up to this; more of it is motion.
 _MOST_MEMORY = 1.4
 
@@ -135,7 +139,8 @@ def change_p(
     still = still_group(changed, scores.still)
     if still is None:
         still = still_group(both)
-    of_changed, of_both = (change_null_p(score, windows, scores.still) for score in (changed, both))
+    of_changed = change_null_p(changed, windows, scores.usual, scores.still)
+    of_both = change_null_p(both, windows, _WITH_FADING * scores.usual, scores.still)
     return np.maximum(of_both, np.minimum(of_changed, fading_null_p(faded, windows, still)))
 
 
@@ -148,11 +153,14 @@ class ChangeScores(NamedTuple):
         In units of noise and of the stillest sites; NaN where nothing is told.
     still : ndarray (y, x), bool, or None
         The stillest sites, of a video most of which changes.
+    usual : float
+        Width over centre of the cube roots of `changed` that noise and film usually have.
     """
 
     changed: Double
     faded: Double
     still: Bools | None
+    usual: float
 
 
 def change_scores(
@@ -188,8 +196,9 @@ def change_scores(
     level -= np.median(level, axis=0)
 
     film, still, all_still = _film(trend, place)
-    moved = _squared_lengths(trend)[still].mean() - counted.sum()
-    if moved > _MOST_OF_STILL * _squared_lengths(level).mean():
+    count = int(counted.sum())
+    over_noise = float(_squared_lengths(trend)[still].mean()) / count
+    if (over_noise - 1) * count > _MOST_OF_STILL * _squared_lengths(level).mean():
         return None
     trend = trend @ film
     level = level @ film
@@ -202,9 +211,18 @@ def change_scores(
     coherent = place.averaged(np.square(place.averaged(fading, _REACH)), _REACH)
     return ChangeScores(
         place.put(power),
-        place.put(_FADING_WEIGHT * counted.sum() * coherent),
+        place.put(_FADING_WEIGHT * count * coherent),
         place.put(all_still) > 0 if all_still.mean() < _MOST_CHANGES else None,
+        _usual_width(count, 1 - 1 / max(over_noise, 1)),
     )
+
+
+def _usual_width(count: int, film: float) -> float:
+    """Width over centre of cube roots of averaged sums of so many squares, of which so much is film.
+
+    Of chi-squared with n degrees of freedom it is √(2/n) / 3 (Wilson & Hilferty 1931).
+    """
+    return math.sqrt(2 / count * (1 / _OF_NOISE + film / _OF_FILM)) / 3
 
 
 def _film(trend: Float, place: _Place) -> tuple[Float, Bools, Bools]:

@@ -26,10 +26,12 @@ _PARTED, _APART, _FEWEST_PARTED = 0.7, 1.25, 20
 _FAR_MORE = 2.5
 # Degrees of freedom of a squared fading that is averaged over about a window: 1.5 to 2 on still scenes.
 _FADING_DEGREES = 2.0
+# What is known of the width before a video is seen counts as much as so many windows side by side.
+_KNOWN_WINDOWS = 10.0
 _SMALLEST = 1e-150
 
 
-def change_null_p(score: Double, windows: float, stillest: Mask | None = None) -> Double:
+def change_null_p(score: Double, windows: float, usual: float, stillest: Mask | None = None) -> Double:
     """Tail probability of each score that is a sum of many squares.
 
     Parameters
@@ -38,6 +40,8 @@ def change_null_p(score: Double, windows: float, stillest: Mask | None = None) -
         NaN is left out.
     windows : float
         How many of them are independent.
+    usual : float
+        Width over centre of the cube roots as it is where nothing happens.
     stillest : ndarray of bool, optional
         See `still_group`.
 
@@ -50,18 +54,27 @@ def change_null_p(score: Double, windows: float, stillest: Mask | None = None) -
     -----
     Cube roots of such sums are close to normal (Wilson & Hilferty 1931, PNAS 17, 684). Centre and width come
     from the lower part of the sites (Efron 2004, J. Am. Stat. Assoc. 99, 96), the more of them the fewer
-    stand out, or, where they fall in two groups far apart, from the lower group.
+    stand out, or, where they fall in two groups far apart, from the lower group. Few windows tell the width
+    badly, so it is moderated by the usual one (Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3, 3, eq. 6).
     """
     root = np.cbrt(score)
     known = np.isfinite(root)
     still = still_group(score, stillest)
+
+    def fitted(values: Double, part: float, share: float) -> tuple[float, float]:
+        centre, width = _lower_part(values, part)
+        return centre, _moderated(width, share * windows, usual * centre)
+
     if still is not None:
-        centre, width = _lower_part(root[still & known], _MOST)
+        centre, width = fitted(root[still & known], _MOST, float(still.sum() / known.sum()))
     else:
-        centre, width = _centre_and_width(root[known])
+        values = root[known]
+        centre, width = fitted(values, _LEAST, _LEAST)
+        share = _share_that_tells(float(np.mean(values > centre + _OUTSTANDING * width)))
+        centre, width = fitted(values, share, share)
     if not width > 0:
         return np.where(known, 1.0, np.nan)
-    return np.asarray(special.stdtr(windows, -(root - centre) / width))
+    return np.asarray(special.stdtr(windows + _KNOWN_WINDOWS, -(root - centre) / width))
 
 
 def fading_null_p(score: Double, windows: float, still: Mask | None) -> Double:
@@ -113,11 +126,9 @@ def still_group(score: Double, stillest: Mask | None = None) -> Mask | None:
     return None if lower is None else np.asarray(root <= lower[-1])
 
 
-def _centre_and_width(values: Double) -> tuple[float, float]:
-    """Of what still sites have, from the values of all."""
-    centre, width = _lower_part(values, _LEAST)
-    outstanding = float(np.mean(values > centre + _OUTSTANDING * width))
-    return _lower_part(values, _share_that_tells(outstanding))
+def _moderated(width: float, windows: float, usual: float) -> float:
+    """A width that so many windows tell, and the usual one, each with its weight."""
+    return float(np.sqrt((windows * width**2 + _KNOWN_WINDOWS * usual**2) / (windows + _KNOWN_WINDOWS)))
 
 
 def _share_that_tells(outstanding: float) -> float:
