@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ..progress import Progress, Steps
+from .neighbours import Neighbours
 from .still_sites import change_null_p, fading_null_p, still_group
 
 Float = NDArray[np.float32]
@@ -45,8 +45,6 @@ _MOST_OF_STILL = 0.3
 # Chance alone makes some directions of a few windows vary more than others: up to this, it is noise.
 _CHANCE = 2.0
 _REFINEMENTS = 3
-# Deviations beyond which a neighbour says nothing: strong change stays where it is.
-_TRUNCATED = 2.0
 # The average over neighbours holds so many independent values of each number, of noise and of film that
 # evolves, and fading adds to the width: on 128 scenes where nothing moves (fast and multislice).
 _OF_NOISE, _OF_FILM, _WITH_FADING = 6.0, 3.0, 1.2
@@ -178,7 +176,7 @@ def change_scores(
     if not counted.any():
         return None
     typical = typical[counted]
-    place = _Place(sites, sites_per_window)
+    place = Neighbours(sites, sites_per_window)
 
     # Views, sums by products and changes in place: of a large video these arrays are the most there is.
     def of_sites(name: str) -> Float:
@@ -206,11 +204,12 @@ def change_scores(
     fading = np.einsum("nl,nl->n", trend, level) / np.sqrt(length + np.quantile(length, 0.25))
     usual = np.maximum((still / scale) @ rest / (still.sum() * typical), 1)
     others = rest @ (1 / (typical * usual)).astype(np.float32) / scale
-    power = place.averaged(_squared_lengths(trend) + _REST_WEIGHT * others, _REACH)
+    power = _squared_lengths(trend) + _REST_WEIGHT * others
+    averaged = place.averaging_alike(power, _REACH)
     # What fades does so at neighbouring sites alike, unlike noise: averaged with its sign first.
-    coherent = place.averaged(np.square(place.averaged(fading, _REACH)), _REACH)
+    coherent = averaged(np.square(averaged(fading)))
     return ChangeScores(
-        place.put(power),
+        place.put(averaged(power)),
         place.put(_FADING_WEIGHT * count * coherent),
         place.put(all_still) > 0 if all_still.mean() < _MOST_CHANGES else None,
         _usual_width(count, 1 - 1 / max(over_noise, 1)),
@@ -225,7 +224,7 @@ def _usual_width(count: int, film: float) -> float:
     return math.sqrt(2 / count * (1 / _OF_NOISE + film / _OF_FILM)) / 3
 
 
-def _film(trend: Float, place: _Place) -> tuple[Float, Bools, Bools]:
+def _film(trend: Float, place: Neighbours) -> tuple[Float, Bools, Bools]:
     """What makes the trends (n, latent) of still sites independent and of unit variance, and which these are.
 
     It begins with the stillest few, by which all that changes stands out, and goes on with the stiller half
@@ -252,32 +251,3 @@ def _film(trend: Float, place: _Place) -> tuple[Float, Bools, Bools]:
 def _squared_lengths(vectors: Float | Double) -> Float:
     """Of vectors (n, latent)."""
     return np.asarray(np.einsum("nl,nl->n", vectors, vectors), np.float32)
-
-
-class _Place:
-    """Sites that are told, at their places.
-
-    Parameters
-    ----------
-    sites : ndarray (y, x), bool
-    per_window : float
-        Width of a window in distances of sites.
-    """
-
-    def __init__(self, sites: NDArray[np.bool_], per_window: float) -> None:
-        self._sites, self._per_window = sites, per_window
-
-    def put(self, values: Float | Double | Bools) -> Double:
-        """Values of the sites (n,) as a map (y, x), NaN elsewhere."""
-        out = np.full(self._sites.shape, np.nan)
-        out[self._sites] = values
-        return out
-
-    def averaged(self, values: Float | Double, reach: float) -> Double:
-        """Values (n,) averaged over neighbours by a Gaussian of this deviation, in windows."""
-        sigma = reach * self._per_window
-        values_there, there = (
-            ndimage.gaussian_filter(np.nan_to_num(one), sigma, mode="constant", truncate=_TRUNCATED)
-            for one in (self.put(values), self._sites.astype(float))
-        )
-        return np.asarray((values_there / there.clip(1e-12))[self._sites])
