@@ -16,7 +16,7 @@ def written_out(there: np.ndarray, change: np.ndarray, sigma: float, radius: int
         for v, u in np.argwhere(np.isfinite(there)):
             if abs(v - y) <= radius and abs(u - x) <= radius:
                 far = ((v - y) ** 2 + (u - x) ** 2) / (2 * sigma**2)
-                weight = np.exp(-far - np.log(change[v, u] / change[y, x]) ** 2 / 2)
+                weight = np.exp(-far - (np.log(change[v, u] / change[y, x]) / np.log(3.5)) ** 2 / 2)
                 total += weight * there[v, u]
                 weights += weight
         out[y, x] = total / weights

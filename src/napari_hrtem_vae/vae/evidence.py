@@ -28,7 +28,8 @@ FEWEST_FRAMES = 8
 SITES_PER_WINDOW = 8.0
 _VALUES_AT_ONCE = 1 << 20
 # Evidence is averaged over neighbours whose windows overlap by most of their width: deviations in windows.
-_REACH, _NOISE_REACH = 0.3, 0.25
+# A contrast that fades is one for a whole crystal.
+_REACH, _NOISE_REACH, _FADING_REACH = 0.3, 0.25, 0.6
 # Of a contrast that fades, for each latent, and of other slow change than the slowest.
 _FADING_WEIGHT, _REST_WEIGHT = 0.45, 0.5
 # Fading, averaged twice, reaches to still neighbours: where most sites change, it adds so much of a site's
@@ -207,7 +208,7 @@ def change_scores(
     power = _squared_lengths(trend) + _REST_WEIGHT * others
     averaged = place.averaging_alike(power, _REACH)
     # What fades does so at neighbouring sites alike, unlike noise: averaged with its sign first.
-    coherent = averaged(np.square(averaged(fading)))
+    coherent = averaged(np.square(place.averaging_alike(power, _FADING_REACH)(fading)))
     return ChangeScores(
         place.put(averaged(power)),
         place.put(_FADING_WEIGHT * count * coherent),
