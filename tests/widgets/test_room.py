@@ -100,6 +100,15 @@ def test_five_rows_of_the_table_are_seen_without_scrolling(laptop, qtbot, model_
     assert seen >= 5 * table.rowHeight(0)
 
 
+def test_plot_and_overview_together_leave_the_window_its_size(laptop, qtbot, model_file, analyse):
+    widget = open_analyze(laptop, qtbot, model_file)
+    analyse(widget)
+    widget.region.draw_button.click()
+    widget.show_overview()
+    qtbot.wait(400)
+    assert laptop.window._qt_window.height() == 768
+
+
 def test_a_long_label_of_an_axis_does_not_run_into_the_legend(qtbot):
     from napari_hrtem_vae.widgets.traces import REGION_COLORS, Trace, TracePlot
 

@@ -437,4 +437,4 @@ class ContactSheet(QWidget):
         return QSize(420, 480)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(220, 180)
+        return QSize(220, 140)

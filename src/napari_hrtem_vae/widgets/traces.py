@@ -388,4 +388,4 @@ class TracePlot(QWidget):
         return QSize(600, 300)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(300, 160)
+        return QSize(300, 140)
