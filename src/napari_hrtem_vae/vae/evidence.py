@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..progress import Progress, Steps
+from ..progress import Progress, Steps, run
 from .neighbours import Neighbours
 from .still_sites import change_null_p, fading_null_p, still_group
 
@@ -49,6 +49,7 @@ _REFINEMENTS = 3
 # The average over neighbours holds so many independent values of each number, of noise and of film that
 # evolves, and fading adds to the width: on 128 scenes where nothing moves (fast and multislice).
 _OF_NOISE, _OF_FILM, _WITH_FADING = 6.0, 3.0, 1.2
+_LOOKING = Progress(0, 1, "Looking for change")
 # Memory that a site's noise has beyond the others' counts up to this; more of it is motion.
 _MOST_MEMORY = 1.4
 
@@ -100,6 +101,15 @@ def change_p(
     active: Bools | None = None,
     sites_per_window: float = SITES_PER_WINDOW,
 ) -> Double | None:
+    """Probability of at least this much change at a site where nothing happens; see `change_p_steps`."""
+    return run(change_p_steps(changes, active, sites_per_window))
+
+
+def change_p_steps(
+    changes: dict[str, Float],
+    active: Bools | None = None,
+    sites_per_window: float = SITES_PER_WINDOW,
+) -> Steps[Double | None]:
     """Probability of at least this much change at a site where nothing happens.
 
     Parameters
@@ -123,12 +133,14 @@ def change_p(
     the stiller half of the still sites where that is more than noise (as the minimum covariance determinant
     does, Rousseeuw 1984, J. Am. Stat. Assoc. 79, 871; how many are still is told from the stillest few, as a
     forward search does, Atkinson 1994, J. Am. Stat. Assoc. 89, 1329). Two scores of a site, both averaged
-    over neighbours whose windows overlap, are added: the squared length of its trends, with other slow
-    change; and the square of their part along the site's own level, where a contrast that fades shows. The
-    sum is judged against what the still sites do (`still_sites`). Where hardly more than one number makes it
-    up its tail is heavier than told, so no sum is taken to be less likely than the less likely of its parts.
+    over neighbours that change alike (`neighbours`), are added: the squared length of its trends, with other
+    slow change; and the square of their part along the site's own level, where a contrast that fades shows.
+    The sum is judged against what the still sites do (`still_sites`). Where hardly more than one number makes
+    it up its tail is heavier than told, so no sum is taken to be less likely than the less likely of its
+    parts.
     """
-    scores = change_scores(changes, active, sites_per_window)
+    scores = yield from change_scores_steps(changes, active, sites_per_window)
+    yield _LOOKING
     if scores is None:
         return None
     changed, faded = scores.changed, scores.faded
@@ -138,8 +150,8 @@ def change_p(
     still = still_group(changed, scores.still)
     if still is None:
         still = still_group(both)
-    of_changed = change_null_p(changed, windows, scores.usual, scores.still)
-    of_both = change_null_p(both, windows, _WITH_FADING * scores.usual, scores.still)
+    of_changed = change_null_p(changed, windows, scores.usual_width, scores.still)
+    of_both = change_null_p(both, windows, _WITH_FADING * scores.usual_width, scores.still)
     return np.maximum(of_both, np.minimum(of_changed, fading_null_p(faded, windows, still)))
 
 
@@ -152,22 +164,20 @@ class ChangeScores(NamedTuple):
         In units of noise and of the stillest sites; NaN where nothing is told.
     still : ndarray (y, x), bool, or None
         The stillest sites, of a video most of which changes.
-    usual : float
+    usual_width : float
         Width over centre of the cube roots of `changed` that noise and film usually have.
     """
 
     changed: Double
     faded: Double
     still: Bools | None
-    usual: float
+    usual_width: float
 
 
-def change_scores(
-    changes: dict[str, Float],
-    active: Bools | None = None,
-    sites_per_window: float = SITES_PER_WINDOW,
-) -> ChangeScores | None:
-    """How much each site changes and fades; see `change_p`."""
+def change_scores_steps(
+    changes: dict[str, Float], active: Bools | None, sites_per_window: float
+) -> Steps[ChangeScores | None]:
+    """How much each site changes and fades; see `change_p_steps`."""
     noise = changes["noise"]
     sites = np.asarray(np.isfinite(noise).all(-1) & (noise > 0).any(-1))
     if sites.sum() < _FEWEST_WINDOWS * sites_per_window**2:
@@ -177,7 +187,8 @@ def change_scores(
     if not counted.any():
         return None
     typical = typical[counted]
-    place = Neighbours(sites, sites_per_window)
+    yield _LOOKING
+    neighbours = Neighbours(sites, sites_per_window)
 
     # Views, sums by products and changes in place: of a large video these arrays are the most there is.
     def of_sites(name: str) -> Float:
@@ -186,15 +197,16 @@ def change_scores(
 
     share = (1 / (typical * counted.sum())).astype(np.float32)
     noise, rest = of_sites("noise") @ share, of_sites("rest")
-    roughness = place.averaged(noise / (rest @ share), _NOISE_REACH)
+    roughness = neighbours.averaged(noise / (rest @ share), _NOISE_REACH)
     memory = np.clip(np.median(roughness) / roughness, 1, _MOST_MEMORY)
-    scale = (place.averaged(noise, _NOISE_REACH) * memory).astype(np.float32)
+    scale = (neighbours.averaged(noise, _NOISE_REACH) * memory).astype(np.float32)
     trend = np.asarray(of_sites("trend") / np.sqrt(typical), np.float32)
     trend /= np.sqrt(scale)[:, None]
     level = of_sites("level") / np.sqrt(typical)
     level -= np.median(level, axis=0)
 
-    film, still, all_still = _film(trend, place)
+    yield _LOOKING
+    film, still, all_still = yield from _film_steps(trend, neighbours)
     count = int(counted.sum())
     over_noise = float(_squared_lengths(trend)[still].mean()) / count
     if (over_noise - 1) * count > _MOST_OF_STILL * _squared_lengths(level).mean():
@@ -205,14 +217,15 @@ def change_scores(
     fading = np.einsum("nl,nl->n", trend, level) / np.sqrt(length + np.quantile(length, 0.25))
     usual = np.maximum((still / scale) @ rest / (still.sum() * typical), 1)
     others = rest @ (1 / (typical * usual)).astype(np.float32) / scale
+    yield _LOOKING
     power = _squared_lengths(trend) + _REST_WEIGHT * others
-    averaged = place.averaging_alike(power, _REACH)
+    averaged = neighbours.averaging_alike(power, _REACH)
     # What fades does so at neighbouring sites alike, unlike noise: averaged with its sign first.
-    coherent = averaged(np.square(place.averaging_alike(power, _FADING_REACH)(fading)))
+    coherent = averaged(np.square(neighbours.averaging_alike(power, _FADING_REACH)(fading)))
     return ChangeScores(
-        place.put(averaged(power)),
-        place.put(_FADING_WEIGHT * count * coherent),
-        place.put(all_still) > 0 if all_still.mean() < _MOST_CHANGES else None,
+        neighbours.put(averaged(power)),
+        neighbours.put(_FADING_WEIGHT * count * coherent),
+        neighbours.put(all_still) > 0 if all_still.mean() < _MOST_CHANGES else None,
         _usual_width(count, 1 - 1 / max(over_noise, 1)),
     )
 
@@ -225,7 +238,7 @@ def _usual_width(count: int, film: float) -> float:
     return math.sqrt(2 / count * (1 / _OF_NOISE + film / _OF_FILM)) / 3
 
 
-def _film(trend: Float, place: Neighbours) -> tuple[Float, Bools, Bools]:
+def _film_steps(trend: Float, neighbours: Neighbours) -> Steps[tuple[Float, Bools, Bools]]:
     """What makes the trends (n, latent) of still sites independent and of unit variance, and which these are.
 
     It begins with the stillest few, by which all that changes stands out, and goes on with the stiller half
@@ -234,7 +247,7 @@ def _film(trend: Float, place: Neighbours) -> tuple[Float, Bools, Bools]:
     film, share = np.eye(trend.shape[1], dtype=np.float32), _FEWEST_STILL
 
     def changed() -> Double:
-        return place.averaged(_squared_lengths(trend @ film), _REACH)
+        return neighbours.averaged(_squared_lengths(trend @ film), _REACH)
 
     for _ in range(2):
         for _ in range(_REFINEMENTS):
@@ -243,6 +256,7 @@ def _film(trend: Float, place: Neighbours) -> tuple[Float, Bools, Bools]:
             of_still = trend[stillest]
             variances, axes = np.linalg.eigh(of_still.T @ of_still / stillest.sum())
             film = (axes / np.sqrt(np.maximum(variances / _CHANCE, 1))).astype(np.float32)
+            yield _LOOKING
         how_much = changed()
         like_them = np.asarray(how_much <= _STILL_RATIO * np.quantile(how_much, _FEWEST_STILL / 2))
         share = float(like_them.mean()) / 2

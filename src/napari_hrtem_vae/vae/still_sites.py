@@ -41,7 +41,7 @@ def change_null_p(score: Double, windows: float, usual: float, stillest: Mask | 
     windows : float
         How many of them are independent.
     usual : float
-        Width over centre of the cube roots as it is where nothing happens.
+        Width over centre of the cube roots as it usually is where nothing happens.
     stillest : ndarray of bool, optional
         See `still_group`.
 

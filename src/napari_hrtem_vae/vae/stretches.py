@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
 
-from ..progress import Progress, Steps, run
+from ..progress import Progress, Steps, relabel, run
 from ..video.binning import bin_frame
 from ..video.geometry import SiteGrid
 from ..video.outliers import GreyLevels
-from .evidence import FEWEST_FRAMES, SITE_CHANGES, change_p, site_changes_steps
+from .evidence import FEWEST_FRAMES, SITE_CHANGES, change_p_steps, site_changes_steps
 from .meaning.components import Components, principal_components
 from .preprocessing import FrameStatistics, Preprocessing, without_outliers
 
@@ -152,7 +152,7 @@ class StretchFrames:
         Returns
         -------
         ndarray (y, x), or None
-            See `change_p`; None also for fewer than 8 frames that can be used.
+            See `change_p_steps`; None also for fewer than 8 frames that can be used.
         """
         if len(self.finished()) < FEWEST_FRAMES:
             return None
@@ -173,7 +173,8 @@ class StretchFrames:
             yield Progress(some.stop, rows, "Looking for change")
         for values in changes.values():
             values[~seen] = np.nan
-        return change_p(changes, None, self._grid.window / self._grid.step)
+        judging = change_p_steps(changes, None, self._grid.window / self._grid.step)
+        return (yield from relabel(judging, lambda: Progress(rows, rows, "Looking for change")))
 
     @property
     def _binning(self) -> int:
