@@ -55,7 +55,7 @@ def change_null_p(score: Double, windows: float, usual: float, stillest: Mask | 
     Cube roots of such sums are close to normal (Wilson & Hilferty 1931, PNAS 17, 684). Centre and width come
     from the lower part of the sites (Efron 2004, J. Am. Stat. Assoc. 99, 96), the more of them the fewer
     stand out, or, where they fall in two groups far apart, from the lower group. Few windows tell the width
-    badly, so it is moderated by the usual one (Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3, 3, eq. 6).
+    badly, so it is moderated by the usual one (Smyth 2004, Stat. Appl. Genet. Mol. Biol. 3, 3).
     """
     root = np.cbrt(score)
     known = np.isfinite(root)
