@@ -6,12 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from ..errors import VideoFileError
 
 CHUNK_BYTES = 32 * 2**20
+ALL = slice(None)
 
 
 class LazyFrames(ABC):
@@ -124,15 +126,21 @@ class MappedFrames(LazyFrames):
     def read(self, numbers: range, rows: slice) -> np.ndarray:
         """See `LazyFrames.read`."""
         height, width = self.shape[1:]
+        out = np.empty((len(numbers), len(range(height)[rows]), width), self.dtype)
+        self.read_into(out, numbers, rows)
+        return out
+
+    def read_into(self, out: np.ndarray, numbers: range, rows: slice = ALL, columns: slice = ALL) -> None:
+        """Read into an array (n, rows, columns), C order, of any dtype; a frame at a time."""
+        height, width = self.shape[1:]
         lines = range(height)[rows]
         if self.flipped:
             lines = range(height - 1 - lines.start, height - 1 - lines.stop, -lines.step)
         first, last = (min(lines), max(lines)) if len(lines) else (0, -1)
-        out = np.empty((len(numbers), len(lines), width), self.dtype)
-        # Rows that are neither left out nor turned round are read to where they belong.
-        direct = lines.step == 1 and self.stored == self.dtype
+        # Whole rows in their order are read to where they belong.
+        direct = lines.step == 1 and out.shape[2] == width and out.dtype == self.stored
         band = np.empty((last - first + 1, width), self.stored)
-        inside = np.array(lines, dtype=int) - first
+        inside = ALL if lines.step == 1 else np.array(lines, dtype=int) - first
         # Read, not mapped: a page fault of a memory map fetches megabytes around the few rows asked for.
         with self.path.open("rb") as file:
             for i, number in enumerate(numbers):
@@ -141,8 +149,11 @@ class MappedFrames(LazyFrames):
                 if file.readinto(target) < target.nbytes:  # type: ignore[arg-type]
                     raise EOFError("the file ends within it")
                 if not direct:
-                    out[i] = band[inside]
-        return out
+                    out[i] = band[inside, columns]
+
+
+# Plain files by the names that dask has for their arrays.
+_PLAIN: WeakValueDictionary[str, MappedFrames] = WeakValueDictionary()
 
 
 def plain_array(
@@ -180,7 +191,15 @@ def as_dask(source: Any, multiple_of: int = 1) -> Any:
     if len(shape) > 2:
         chunks = (*(1,) * (len(shape) - 3), frames_per_chunk(shape, source.dtype, multiple_of), *shape[-2:])
     # A name of chance: hashing a memory map would read the file. dask joins a later slice with the reading.
-    return da.from_array(source, chunks=tuple(max(1, n) for n in chunks), name=False)
+    lazy = da.from_array(source, chunks=tuple(max(1, n) for n in chunks), name=False)
+    if isinstance(source, MappedFrames):
+        _PLAIN[lazy.name] = source
+    return lazy
+
+
+def plain_frames(data: Any) -> MappedFrames | None:
+    """The frames of a plain file that an array is as it was opened: they are read without a graph of dask's."""
+    return _PLAIN.get(getattr(data, "name", ""))
 
 
 def whole_frames(data: Any) -> Any:

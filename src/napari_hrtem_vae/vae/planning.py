@@ -198,7 +198,7 @@ class LookBench:
         """Statistics of the frames of a stretch, and their mean where they are enough."""
         job, first = self.job, even_stretches(len(self.video))[0]
         stretches = StretchFrames(job.grid, job.smoothing_px, job.outliers, first.stop)
-        found = yield from frame_statistics_steps(self.video[part], job.levels, stretches.take)
+        found = yield from frame_statistics_steps(self.video, job.levels, stretches.take, part)
         return found, stretches.finished()
 
 

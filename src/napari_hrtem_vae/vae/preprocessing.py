@@ -16,7 +16,7 @@ from ..errors import VideoShapeError
 from ..progress import Progress, Steps
 from ..video.geometry import SiteGrid
 from ..video.outliers import GreyLevels, bright_share, clip_published, grey_levels, replace_outliers
-from ..video.reading import CHUNK_BYTES, read_ahead, read_frames
+from ..video.reading import ALL, CHUNK_BYTES, read_ahead, read_frames
 from ..video.resampling import axis_operator, input_range, smoothing_operator
 from ..video.scaling import grey_range
 from .card import ModelCard
@@ -118,7 +118,7 @@ def frame_statistics(frames: Float, levels: GreyLevels) -> FrameStatistics:
 
 
 def frame_statistics_steps(
-    video: xr.DataArray, levels: GreyLevels, also: TakeFrames | None = None
+    video: xr.DataArray, levels: GreyLevels, also: TakeFrames | None = None, frames: slice = ALL
 ) -> Steps[FrameStatistics]:
     """Statistics of every frame; reads the video once.
 
@@ -128,24 +128,27 @@ def frame_statistics_steps(
     levels : GreyLevels
     also : callable, optional
         Gets what is read too, in order of time; it may change the frames.
+    frames : slice, optional
+        Which ones, if not all.
     """
     parts: list[FrameStatistics] = []
+    total = len(range(len(video))[frames])
     count = max(1, CHUNK_BYTES // (4 * video[0].size))
     done = 0
 
-    def prepare(_: int, frames: Float) -> tuple[Float, FrameStatistics]:
-        return frames, frame_statistics(frames, levels)
+    def prepare(_: int, read: Float) -> tuple[Float, FrameStatistics]:
+        return read, frame_statistics(read, levels)
 
     # What is read takes more time than what `also` does with it.
     threads = min(_READING, torch.get_num_threads())
-    for chunk in read_ahead(video, count, slice(None), prepare, threads):
-        yield Progress(done, len(video), "Checking the frames")
+    for chunk in read_ahead(video, count, ALL, prepare, threads, frames=frames):
+        yield Progress(done, total, "Checking the frames")
         if chunk is not None:
-            frames, found = chunk[1]
+            read, found = chunk[1]
             if also is not None:
-                also(frames, found, levels)
+                also(read, found, levels)
             parts.append(found)
-            done += len(frames)
+            done += len(read)
     return FrameStatistics.of_all(parts)
 
 

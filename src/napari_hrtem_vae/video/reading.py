@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import HrtemVaeError, VideoFileError
+from ..io.frames import plain_frames
 
 Float = NDArray[np.float32]
 Prepared = TypeVar("Prepared")
@@ -31,7 +33,15 @@ def read_frames(video: xr.DataArray, frames: slice, rows: slice = ALL, columns: 
     VideoFileError
         They cannot be read, for whatever reason the file's reader has.
     """
-    return np.array(stored_frames(video, frames, rows, columns), np.float32)
+    with _named_errors(video, frames):
+        plain = plain_frames(video.data)
+        if plain is None:
+            return np.array(load(video[frames, rows, columns].data), np.float32)
+        numbers = range(len(video))[frames]
+        places = zip(video.shape[1:], (rows, columns), strict=True)
+        out = np.empty((len(numbers), *(len(range(size)[some]) for size, some in places)), np.float32)
+        plain.read_into(out, numbers, rows, columns)
+        return out
 
 
 def stored_frames(
@@ -44,8 +54,15 @@ def stored_frames(
     VideoFileError
         They cannot be read, for whatever reason the file's reader has.
     """
-    try:
+    with _named_errors(video, frames):
         return load(video[frames, rows, columns].data)
+
+
+@contextmanager
+def _named_errors(video: xr.DataArray, frames: slice) -> Iterator[None]:
+    """Errors of a file's reader as one that names the frames."""
+    try:
+        yield
     except HrtemVaeError:
         raise
     except Exception as error:
@@ -78,6 +95,7 @@ def read_ahead(
     prepare: Callable[[int, Float], Prepared],
     threads: int = 1,
     columns: slice = ALL,
+    frames: slice = ALL,
 ) -> Iterator[tuple[int, Prepared] | None]:
     """All frames, `count` at a time, with the number of the first; the next are read while these are used.
 
@@ -95,20 +113,23 @@ def read_ahead(
         How many read, each frames of its own: with several `prepare` is not called in order.
     columns : slice, optional
         Columns of each frame.
+    frames : slice, optional
+        Which ones, if not all.
     """
-    slices = [slice(start, min(start + count, len(video))) for start in range(0, len(video), count)]
+    wanted = range(len(video))[frames]
+    slices = [slice(start, min(start + count, wanted.stop)) for start in wanted[::count]]
 
-    def read(frames: slice) -> Prepared:
-        return prepare(frames.start, read_frames(video, frames, rows, columns))
+    def read(some: slice) -> Prepared:
+        return prepare(some.start, read_frames(video, some, rows, columns))
 
     reader = ThreadPoolExecutor(threads)
     try:
         upcoming = deque(reader.submit(read, some) for some in slices[:threads])
         for number, current in enumerate(slices):
-            frames = yield from _patiently(upcoming.popleft())
+            prepared = yield from _patiently(upcoming.popleft())
             if number + threads < len(slices):
                 upcoming.append(reader.submit(read, slices[number + threads]))
-            yield current.start, frames
+            yield current.start, prepared
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
 
