@@ -198,7 +198,7 @@ def as_dask(source: Any, multiple_of: int = 1) -> Any:
 
 
 def plain_frames(data: Any) -> MappedFrames | None:
-    """The frames of a plain file that an array is as it was opened: they are read without a graph of dask's."""
+    """The plain file that an array is as it was opened: its frames are read without a graph of dask's."""
     return _PLAIN.get(getattr(data, "name", ""))
 
 
