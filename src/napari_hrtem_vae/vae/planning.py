@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import ResultError, VideoFileError, VideoShapeError
+from ..io.frames import plain_frames
 from ..io.memory import memory_budget
 from ..progress import Progress, Steps
 from ..video.drift import DriftParameters, check_told, estimate_drift_steps
@@ -117,9 +118,11 @@ class _Look:
             drift = yield from _drift_steps(video, grid, _margin_px(grid, self.card))
             video = readable(video, drift=drift)
         loaded, workers = 4 * video.size, 1
+        # What was read of a plain file the system keeps anyway: as fast, and nothing is copied.
+        not_plain = plain_frames(video.data) is None
         if self.elsewhere is not None:
             workers = self.elsewhere.crew.workers
-        elif loaded + max(loaded, replace(size, copies=2).need(1, 1)) <= budget:
+        elif not_plain and loaded + max(loaded, replace(size, copies=2).need(1, 1)) <= budget:
             video = yield from _load_steps(video)
             budget -= loaded
         preprocessing, statistics, change_p = yield from self._prepare_steps(video, unreadable, drift)
