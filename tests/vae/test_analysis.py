@@ -10,6 +10,7 @@ import time
 import dask.array as da
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from scipy import stats
 
@@ -24,6 +25,7 @@ from napari_hrtem_vae.errors import (
 )
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.analysis import analyze_steps, encode_steps, site_grid
+from napari_hrtem_vae.vae.encoding import precision_here
 from napari_hrtem_vae.vae.parameters import AnalyzeParameters
 from napari_hrtem_vae.video.scaling import scale_windows, smooth
 
@@ -358,6 +360,21 @@ def test_a_video_whose_frames_are_all_alike_says_that_no_change_can_be_told(
     assert any("cannot be told at any site" in notice for notice in result.attrs["notices"])
     varied = hv.analyze(video, fast_model)
     assert not any("cannot be told at any site" in notice for notice in varied.attrs["notices"])
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_result_says_where_float32_was_the_faster_precision(
+    video, fast_model, tmp_path, stored: bool
+) -> None:
+    store = tmp_path / "rounded.zarr" if stored else None
+    results = [
+        hv.analyze(video, fast_model, device="cpu", precision="float32"),
+        hv.analyze(video, fast_model, device="cpu", precision="bfloat16", store=store),
+    ]
+    told = [any("faster with float32" in notice for notice in one.attrs["notices"]) for one in results]
+    taken = precision_here("bfloat16", torch.device("cpu"))
+    assert told == [False, taken == "float32"]
+    assert np.allclose(*(one["z"].values for one in results), atol=1e-5) is (taken == "float32")
 
 
 def test_frames_of_nan_and_constant_frames_are_left_out(fast_model) -> None:

@@ -32,7 +32,7 @@ def analyze(
     frame_time: Annotated[float | None, typer.Option(help="Time of a frame in s, over the file's.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Which of a file's datasets.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 where that is faster.")] = "float32",
     outliers: Annotated[str, typer.Option(help="robust, published or off.")] = "robust",
     drift: Annotated[str, typer.Option(help="off or rigid.")] = "off",
     scaling: Annotated[str, typer.Option(help="model, window or video.")] = "model",
@@ -159,7 +159,7 @@ def batch(
     pixel_size: Annotated[float | None, typer.Option(help="Pixel size in nm, over the files'.")] = None,
     frame_time: Annotated[float | None, typer.Option(help="Time of a frame in s, over the files'.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 where that is faster.")] = "float32",
     drift: Annotated[str, typer.Option(help="off or rigid.")] = "off",
     memory: Annotated[
         float | None, typer.Option(help="Memory in GB; else a quarter of what is free.")

@@ -42,7 +42,7 @@ def watch(
     until: Annotated[int | None, typer.Option(help="End after so many frames.")] = None,
     idle: Annotated[float | None, typer.Option(help="End when nothing landed for so many s.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 where that is faster.")] = "float32",
     memory: Annotated[
         float | None, typer.Option(help="Memory in GB; else a quarter of what is free.")
     ] = None,

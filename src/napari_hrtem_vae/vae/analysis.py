@@ -190,7 +190,7 @@ def analyze_steps(
         result = result.merge((yield from final))
     result.attrs = {
         **result_attributes(video, model, parameters, walk),
-        "notices": notices_of(result, video, model, plan),
+        "notices": notices_of(result, video, model, parameters, walk),
     }
     if field is not None:
         result["z"] = (DIMS, field, {"units": "1", "long_name": "latents"})

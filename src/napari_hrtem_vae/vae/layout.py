@@ -31,7 +31,7 @@ from .model import Model
 from .parameters import AnalyzeParameters
 from .statistics import Double, maps_dataset
 from .tiles import stored_field_columns, stored_sites
-from .walk import Walk, WalkPlan
+from .walk import Walk
 
 Float = NDArray[np.float32]
 DIMS = ("time", "y", "x", "latent")
@@ -210,9 +210,17 @@ def final_maps(
     return maps.merge(find_hotspots(maps, parameters.false_discovery_rate, active))
 
 
-def notices_of(result: xr.Dataset, video: xr.DataArray, model: Model, plan: WalkPlan) -> list[str]:
+def notices_of(
+    result: xr.Dataset, video: xr.DataArray, model: Model, parameters: AnalyzeParameters, walk: Walk
+) -> list[str]:
     """Sentences for the user: of the video, of what was done to it, and of what is not told."""
-    return [*plan.notices(video), *_change_notices(result), *_kind_notices(model, len(video))]
+    notices = walk.plan.notices(video)
+    if walk.encoder.precision != parameters.precision:
+        notices.append(
+            f"This processor is faster with {walk.encoder.precision} than with {parameters.precision}: "
+            "it was used instead, and is more precise."
+        )
+    return [*notices, *_change_notices(result), *_kind_notices(model, len(video))]
 
 
 def _change_notices(result: xr.Dataset) -> list[str]:

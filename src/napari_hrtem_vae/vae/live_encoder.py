@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from ..errors import ParameterError, VideoShapeError
 from ..io import open_video
-from ..io.memory import keep_freed_memory
 from ..progress import Progress, Steps, relabel
-from .encoding import FrameEncoder, choose_device
 from .layout import DIMS, active_latents, final_maps
 from .model import Model
 from .parameters import AnalyzeParameters
 from .preprocessing import Band, FrameStatistics, Preprocessing, frame_statistics, prepare_steps
 from .statistics import site_maps_steps
-from .walk import site_grid
+from .walk import make_encoder, site_grid
 
 Float = NDArray[np.float32]
 # A beam this much weaker than at first is off: its picture is the detector's noise.
@@ -57,17 +55,9 @@ class LiveEncoder:
             raise ParameterError(
                 f"drift is {parameters.drift!r}; while a video is recorded it can only be 'off'."
             )
-        keep_freed_memory()
         self.model, self.parameters, self._pixel_size_nm = model, parameters, pixel_size_nm
         self.grid = site_grid(self._labelled(frame[None]), model.card, parameters)
-        scaling = model.card.scaling if parameters.scaling == "model" else parameters.scaling
-        self._encoder = FrameEncoder(
-            model,
-            step=parameters.step,
-            device=choose_device(parameters.device),
-            precision=parameters.precision,
-            scale_windows=scaling == "window",
-        )
+        self._encoder = make_encoder(model, parameters)
         self._preprocessing: Preprocessing | None = None
         self._band: Band | None = None
 

@@ -67,7 +67,10 @@ class AnalyzeParameters:
     )
     device: str = _described("auto", "Device", "auto, cpu, cuda, cuda:1, mps.")
     precision: str = _described(
-        "float32", "Precision", "bfloat16 is faster where the processor has it.", choices=PRECISIONS
+        "float32",
+        "Precision",
+        "bfloat16 is faster on processors made for it; on others float32 is used, whatever is chosen.",
+        choices=PRECISIONS,
     )
     memory_gb: float | None = _described(
         None, "Memory [GB]", "What the analysis may take; empty: a quarter of what is free."

@@ -211,7 +211,7 @@ def analyze_into_store_steps(
             result = yield from final_maps_steps(maps, noise, known, frames, model, grid, parameters, share)
         result.attrs = {
             **attributes,
-            "notices": notices_of(result, video, model, walk.plan),
+            "notices": notices_of(result, video, model, parameters, walk),
         }
         late = [name for name in result.data_vars if name not in RAW_MAPS]
         written.finish(result[late])

@@ -19,7 +19,7 @@ from ..video.reading import as_read, read_ahead
 from ..video.shift import apply_shifts
 from ..video.unreadable import blank_frames
 from .card import ModelCard
-from .encoding import FrameEncoder, choose_device
+from .encoding import FrameEncoder, choose_device, precision_here
 from .meaning.calibrated import calibration_of
 from .meaning.components import Components
 from .meaning.moment_frames import MomentFrames
@@ -267,11 +267,12 @@ def make_encoder(model: Model, parameters: AnalyzeParameters, *, one_pass: bool 
     """The encoder as the parameters have it, in a process made ready to work with it."""
     keep_freed_memory()
     scaling = model.card.scaling if parameters.scaling == "model" else parameters.scaling
+    device = choose_device(parameters.device)
     return FrameEncoder(
         model,
         step=parameters.step,
-        device=choose_device(parameters.device),
-        precision=parameters.precision,
+        device=device,
+        precision=precision_here(parameters.precision, device),
         scale_windows=scaling == "window",
         one_pass=one_pass,
     )
