@@ -63,13 +63,14 @@ class BandedOperator:
         shape = list(frames.shape)
         shape[self.axis] = self.size
         out = frames.new_empty(shape)
-        # Of all frames at once, and where they belong: copies would take longer than the products.
-        rows_in, rows_out = frames.flatten(0, 1), out.view(-1, shape[2])
-        for target, source, block in self.blocks:
-            if self.axis == 1:
+        # Products are written where they belong: copies of them would take as long.
+        if self.axis == 1:
+            for target, source, block in self.blocks:
                 torch.matmul(block, frames[:, source], out=out[:, target])
-            else:
-                torch.mm(rows_in[:, source], block.T, out=rows_out[:, target])
+            return out
+        rows_in, rows_out = frames.flatten(0, 1), out.flatten(0, 1)
+        for target, source, block in self.blocks:
+            torch.mm(rows_in[:, source], block.T, out=rows_out[:, target])
         return out
 
 
