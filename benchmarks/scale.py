@@ -200,6 +200,9 @@ def kills(options: argparse.Namespace) -> None:
         whole = time.perf_counter() - started
         rng, killed = random.Random(options.seed), 0
         while killed < options.times:
+            if war.exists() and not _unfinished(war):
+                # It was through before its moment came: from the start again, with what is killed so far.
+                shutil.rmtree(war)
             run = _command(video, war, options, *extra)
             time.sleep(rng.uniform(0.2, 0.9) * whole)
             if run.poll() is None:
@@ -207,9 +210,6 @@ def kills(options: argparse.Namespace) -> None:
                 killed += 1
             elif run.returncode:
                 sys.exit("a run failed")
-            else:
-                # It was through before its moment came: from the start again, with what is killed so far.
-                shutil.rmtree(war)
             run.wait()
         while not war.exists() or _unfinished(war):
             if _command(video, war, options, *extra).wait():
