@@ -26,6 +26,7 @@ import napari_hrtem_vae as hv
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.analysis import analyze_steps, encode_steps
 from napari_hrtem_vae.vae.encoding import FrameEncoder, precision_here
+from napari_hrtem_vae.vae.fused import ActivatedConvolution
 from napari_hrtem_vae.vae.inference import InferenceEncoder
 from napari_hrtem_vae.vae.model import Model
 from napari_hrtem_vae.vae.network import PaddedConvolution
@@ -202,7 +203,7 @@ def layers(name: str, precision: str, repeats: int, clock: Clock) -> Table:
 
 
 def _operations(layer: nn.Module, x: torch.Tensor, y: torch.Tensor) -> int:
-    if isinstance(layer, PaddedConvolution):
+    if isinstance(layer, PaddedConvolution | ActivatedConvolution):
         return 2 * y.numel() * layer.conv.weight[0].numel()
     if isinstance(layer, OverlapSaveConvolution):
         return 2 * y.numel() * layer.kernel**2 * x.shape[1]

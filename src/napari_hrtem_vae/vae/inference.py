@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from .fused import fused
 from .network import Encoder, PaddedConvolution
 from .overlap_save import OverlapSaveConvolution, gains
 
@@ -36,13 +37,15 @@ class InferenceEncoder:
                 module.inplace = True
         self.dtype = dtype
         layers = list(encoder.convolutions)
-        self.first = nn.Sequential(*layers[:2])
-        rest = [layer.to(dtype) for layer in layers[2:]]
-        self.rest = nn.Sequential(*rest)
+        first, rest = layers[:2], [layer.to(dtype) for layer in layers[2:]]
+        by_frame = rest
+        if device.type == "cpu":
+            by_frame = fused(_by_frame(rest, dtype))
+            first, rest = fused(first), fused(rest)
+        self.first, self.rest = nn.Sequential(*first), nn.Sequential(*rest)
+        self.frame_layers = nn.Sequential(*by_frame)
         self.dense = None if encoder.dense is None else encoder.dense.to(dtype)
         self.to_mean = encoder.to_mean
-        by_frame = _by_frame(rest, dtype) if device.type == "cpu" else rest
-        self.frame_layers = nn.Sequential(*by_frame)
         # Rows of sites that one row of tiles gives; others are computed and thrown away.
         self.tile_rows = max(
             (one.kept for one in by_frame if isinstance(one, OverlapSaveConvolution)), default=1

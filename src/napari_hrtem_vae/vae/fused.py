@@ -1,0 +1,64 @@
+"""Convolutions and their activations in one pass over memory, by the oneDNN that torch has on x86."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .network import PaddedConvolution
+
+_MACHINES = ("x86_64", "AMD64")
+_ACTIVATIONS: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.SiLU: "swish"}
+
+
+class ActivatedConvolution(nn.Module):
+    """A convolution and what follows it; forward alone, on a CPU.
+
+    By itself an activation reads and writes all that the convolution has just written.
+
+    Parameters
+    ----------
+    layer : PaddedConvolution
+    activation : ReLU or SiLU
+    """
+
+    def __init__(self, layer: PaddedConvolution, activation: nn.Module) -> None:
+        super().__init__()
+        self.extra, self.conv = layer.extra, layer.conv
+        self.activation = _ACTIVATIONS[type(activation)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, h, w) -> (n, filters, …)."""
+        if self.extra:
+            x = F.pad(x, (0, self.extra, 0, self.extra))
+        conv = self.conv
+        weight, bias = conv.weight.detach(), None if conv.bias is None else conv.bias.detach()
+        place = conv.padding, conv.stride, conv.dilation, conv.groups
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, weight, bias, *place, self.activation, [], ""
+        )
+        return out
+
+
+def fused(layers: Sequence[nn.Module]) -> list[nn.Module]:
+    """The same layers, each convolution and its activation as one where oneDNN can."""
+    out: list[nn.Module] = []
+    for layer in layers:
+        before = out[-1] if out else None
+        if isinstance(before, PaddedConvolution) and type(layer) in _ACTIVATIONS and _can(before):
+            out[-1] = ActivatedConvolution(before, layer)
+        else:
+            out.append(layer)
+    return out
+
+
+def _can(layer: PaddedConvolution) -> bool:
+    """Whether torch has oneDNN's way here, for the layer's kind of number."""
+    if platform.machine() not in _MACHINES or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        return False
+    rounded = layer.conv.weight.dtype == torch.bfloat16
+    return not rounded or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
