@@ -40,7 +40,6 @@ from napari_hrtem_vae.vae.model import Model
 from napari_hrtem_vae.vae.parameters import AnalyzeParameters
 
 COMMAND = Path(sys.executable).with_name("hrtem-vae")
-LOOKED_AT = 8  # frames
 BLOCK = 256
 
 
@@ -122,20 +121,19 @@ def memory(options: argparse.Namespace) -> None:
 
 
 def frames(options: argparse.Namespace) -> None:
-    """Processor time a frame: looking at the video and walking through it, without what is done once.
+    """Processor time a frame, of reading, checking, encoding and mapping them, without what is done once.
 
-    Once are the start (encoder, plan, the look at eight frames that any video has), and at the end the maps
-    of all sites and the kinds of what changed: these depend on the sites, not on the frames.
+    Once are the start (encoder, plan, grey levels), the search for change in the mean frames of at most 32
+    stretches, and at the end the maps of all sites and the kinds of what changed: these depend on the
+    sites, not on the frames.
     """
     model = hv.load_model(options.model)
     counts = (50, 500, 5000)
-    costs: dict[int, list[list[float]]] = {count: [] for count in counts}
-    walk_cost(2, model, options)
+    costs: dict[int, list[tuple[float, float, float]]] = {count: [] for count in counts}
+    walk_cost(8, model, options)
     for _ in range(options.repeats):
-        start, _, _ = walk_cost(LOOKED_AT, model, options)
         for count in counts:
-            looked, walked, ended = walk_cost(count, model, options)
-            costs[count].append([start, looked - start + walked, ended])
+            costs[count].append(walk_cost(count, model, options))
     table = Table("frames", "start (ms)", "a frame (ms)", "end (ms)", "÷ of 500", title=f"{options.size}² px")
     each = {count: np.median(costs[count], axis=0)[1] / count for count in counts}
     for count in counts:
@@ -151,21 +149,25 @@ def frames(options: argparse.Namespace) -> None:
 
 
 def walk_cost(count: int, model: Model, options: argparse.Namespace) -> tuple[float, float, float]:
-    """Processor time until the first site is encoded, until all are mapped, and from then to the end."""
+    """Processor time of what is done once until the last tile, of all frames, and from then to the end."""
     video = made_as_it_is_read(count, options.size)
     parameters = AnalyzeParameters(
         step=model.card.step, keep_field=False, memory_gb=options.memory, device="cpu"
     )
-    began = time.process_time()
-    first = last = None
+    marks: dict[str, float] = {}
+    began, mapped = time.process_time(), 0.0
     for progress in analyze_steps(video, model, parameters):
-        if first is None and progress.message == "Encoding":
-            first = time.process_time()
+        now = time.process_time()
+        if "Checking the frames" in marks and progress.message != "Checking the frames":
+            marks.setdefault("checked", now)
+        marks.setdefault(progress.message, now)
         if progress.finished is not None:
-            last = time.process_time()
-    assert first is not None
-    assert last is not None
-    return first - began, last - first, time.process_time() - last
+            mapped = now
+    ended = time.process_time()
+    looking = marks["Looking at the video"]
+    loading = looking - min(marks.get("Reading", looking), looking)
+    frames = loading + marks["checked"] - marks["Checking the frames"] + mapped - marks["Encoding"]
+    return mapped - began - frames, frames, ended - mapped
 
 
 def workers(options: argparse.Namespace) -> None:
