@@ -217,8 +217,8 @@ def notices_of(
     notices = walk.plan.notices(video)
     if walk.encoder.precision != parameters.precision:
         notices.append(
-            f"This processor is faster with {walk.encoder.precision} than with {parameters.precision}: "
-            "it was used instead, and is more precise."
+            f"{walk.encoder.precision} was used in place of {parameters.precision}: "
+            f"this processor is faster with {walk.encoder.precision}, and z is more precise."
         )
     return [*notices, *_change_notices(result), *_kind_notices(model, len(video))]
 
