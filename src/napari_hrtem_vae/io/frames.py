@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..errors import VideoFileError
 
@@ -123,22 +124,19 @@ class MappedFrames(LazyFrames):
         super().__init__(path, shape, np.dtype(dtype).newbyteorder("="))
         self.stored, self.offsets, self.flipped = np.dtype(dtype), offsets, flipped
 
-    def read(self, numbers: range, rows: slice) -> np.ndarray:
-        """See `LazyFrames.read`."""
-        height, width = self.shape[1:]
-        out = np.empty((len(numbers), len(range(height)[rows]), width), self.dtype)
-        self.read_into(out, numbers, rows)
-        return out
-
-    def read_into(self, out: np.ndarray, numbers: range, rows: slice = ALL, columns: slice = ALL) -> None:
-        """Read into an array (n, rows, columns), C order, of any dtype; a frame at a time."""
+    def read(
+        self, numbers: range, rows: slice, columns: slice = ALL, dtype: DTypeLike | None = None
+    ) -> np.ndarray:
+        """See `LazyFrames.read`; of some columns, and as another dtype, where wanted."""
         height, width = self.shape[1:]
         lines = range(height)[rows]
         if self.flipped:
             lines = range(height - 1 - lines.start, height - 1 - lines.stop, -lines.step)
         first, last = (min(lines), max(lines)) if len(lines) else (0, -1)
+        across = range(width)[columns]
+        out = np.empty((len(numbers), len(lines), len(across)), dtype or self.dtype)
         # Whole rows in their order are read to where they belong.
-        direct = lines.step == 1 and out.shape[2] == width and out.dtype == self.stored
+        direct = lines.step == 1 and across == range(width) and out.dtype == self.stored
         band = np.empty((last - first + 1, width), self.stored)
         inside = ALL if lines.step == 1 else np.array(lines, dtype=int) - first
         # Read, not mapped: a page fault of a memory map fetches megabytes around the few rows asked for.
@@ -150,6 +148,7 @@ class MappedFrames(LazyFrames):
                     raise EOFError("the file ends within it")
                 if not direct:
                     out[i] = band[inside, columns]
+        return out
 
 
 # Plain files by the names that dask has for their arrays.

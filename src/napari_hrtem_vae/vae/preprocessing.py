@@ -13,10 +13,11 @@ from scipy import sparse
 from torch import Tensor
 
 from ..errors import VideoShapeError
+from ..io.frames import ALL
 from ..progress import Progress, Steps
 from ..video.geometry import SiteGrid
 from ..video.outliers import GreyLevels, bright_share, clip_published, grey_levels, replace_outliers
-from ..video.reading import ALL, CHUNK_BYTES, read_ahead, read_frames
+from ..video.reading import CHUNK_BYTES, read_ahead, read_frames
 from ..video.resampling import axis_operator, input_range, smoothing_operator
 from ..video.scaling import grey_range
 from .card import ModelCard

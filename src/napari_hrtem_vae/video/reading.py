@@ -13,16 +13,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..errors import HrtemVaeError, VideoFileError
-from ..io.frames import plain_frames
+from ..io.frames import ALL, plain_frames
 
 Float = NDArray[np.float32]
 Prepared = TypeVar("Prepared")
 # Twice as much is taken from the system and cleared anew for every chunk.
 CHUNK_BYTES = 1 << 24
 _PATIENCE_S = 0.2
-
-
-ALL = slice(None)
 
 
 def read_frames(video: xr.DataArray, frames: slice, rows: slice = ALL, columns: slice = ALL) -> Float:
@@ -37,11 +34,7 @@ def read_frames(video: xr.DataArray, frames: slice, rows: slice = ALL, columns: 
         plain = plain_frames(video.data)
         if plain is None:
             return np.array(load(video[frames, rows, columns].data), np.float32)
-        numbers = range(len(video))[frames]
-        places = zip(video.shape[1:], (rows, columns), strict=True)
-        out = np.empty((len(numbers), *(len(range(size)[some]) for size, some in places)), np.float32)
-        plain.read_into(out, numbers, rows, columns)
-        return out
+        return plain.read(range(len(video))[frames], rows, columns, np.float32)
 
 
 def stored_frames(
