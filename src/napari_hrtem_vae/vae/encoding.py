@@ -152,11 +152,12 @@ class FrameEncoder:
         self.window, self.latents = model.card.window, model.card.latents
         self.precision = precision
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self.encoder = InferenceEncoder(model.encoder, device, dtype)
         architecture = model.card.architecture
         self.stride = architecture.stride or 1
         sliding = one_pass and not scale_windows
         self.passes = passes_an_axis(architecture, step) if sliding else None
+        overlapping = (self.window, step) if self.passes is None and not scale_windows else ()
+        self.encoder = InferenceEncoder(model.encoder, device, dtype, *overlapping)
         # Every row of such a pass is a row of sites; of other passes some are left out anyway.
         self.rows_together = self.encoder.tile_rows if self.passes == 1 and step == self.stride else 1
         self.batch = _BATCH[device.type]
@@ -244,6 +245,8 @@ class FrameEncoder:
 
     def _windows(self, part: Tensor) -> Tensor:
         """(n, y, x) -> (n, rows, columns, latents)."""
+        if self.encoder.shared is not None:
+            return self.encoder.mean_of_windows(part)
         views = part.unfold(1, self.window, self.step).unfold(2, self.window, self.step)
         frames, rows, columns = views.shape[:3]
         # A row longer than a batch is cut into equal parts.

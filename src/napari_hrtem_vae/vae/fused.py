@@ -22,13 +22,13 @@ class ActivatedConvolution(nn.Module):
 
     Parameters
     ----------
-    layer : PaddedConvolution
+    layer : PaddedConvolution or Conv2d
     activation : ReLU or SiLU
     """
 
-    def __init__(self, layer: PaddedConvolution, activation: nn.Module) -> None:
+    def __init__(self, layer: PaddedConvolution | nn.Conv2d, activation: nn.Module) -> None:
         super().__init__()
-        self.extra, self.conv = layer.extra, layer.conv
+        self.extra, self.conv = (layer.extra, layer.conv) if isinstance(layer, PaddedConvolution) else (0, layer)
         self.activation = _ACTIVATIONS[type(activation)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,16 +49,17 @@ def fused(layers: Sequence[nn.Module]) -> list[nn.Module]:
     out: list[nn.Module] = []
     for layer in layers:
         before = out[-1] if out else None
-        if isinstance(before, PaddedConvolution) and type(layer) in _ACTIVATIONS and _can(before):
+        convolution = before.conv if isinstance(before, PaddedConvolution) else before
+        if isinstance(convolution, nn.Conv2d) and type(layer) in _ACTIVATIONS and _can(convolution):
             out[-1] = ActivatedConvolution(before, layer)
         else:
             out.append(layer)
     return out
 
 
-def _can(layer: PaddedConvolution) -> bool:
-    """Whether torch has oneDNN's way here, for the layer's kind of number."""
+def _can(convolution: nn.Conv2d) -> bool:
+    """Whether torch has oneDNN's way here, for the kind of number."""
     if platform.machine() not in _MACHINES or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return False
-    rounded = layer.conv.weight.dtype == torch.bfloat16
+    rounded = convolution.weight.dtype == torch.bfloat16
     return not rounded or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .fused import fused
 from .network import Encoder, PaddedConvolution
 from .overlap_save import OverlapSaveConvolution, gains
+from .shared_layer import SharedConvolution, blocks, can_share
 
 # What the convolutions of so many windows leave behind fits a core's cache; dense layers gain from more.
 _WINDOWS_IN_CACHE = 64
@@ -28,9 +29,13 @@ class InferenceEncoder:
     device : torch.device
     dtype : torch.dtype
         Of the layers between the first and the last.
+    window, step : int
+        Of the windows that `mean_of_windows` is to encode, in px.
     """
 
-    def __init__(self, encoder: Encoder, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, encoder: Encoder, device: torch.device, dtype: torch.dtype, window: int = 0, step: int = 0
+    ) -> None:
         encoder = copy.deepcopy(encoder).to(device)
         for module in encoder.modules():
             if isinstance(module, nn.SiLU | nn.ReLU):
@@ -39,6 +44,11 @@ class InferenceEncoder:
         layers = list(encoder.convolutions)
         first, rest = layers[:2], [layer.to(dtype) for layer in layers[2:]]
         by_frame = rest
+        convolution, activation = first
+        assert isinstance(convolution, PaddedConvolution)
+        self.shared = None
+        if device.type == "cpu" and step and can_share(convolution, window, step):
+            self.shared = SharedConvolution(convolution, activation, window, step)
         if device.type == "cpu":
             by_frame = fused(_by_frame(rest, dtype))
             first, rest = fused(first), fused(rest)
@@ -46,6 +56,7 @@ class InferenceEncoder:
         self.frame_layers = nn.Sequential(*by_frame)
         self.dense = None if encoder.dense is None else encoder.dense.to(dtype)
         self.to_mean = encoder.to_mean
+        self.width = encoder.width
         # Rows of sites that one row of tiles gives; others are computed and thrown away.
         self.tile_rows = max(
             (one.kept for one in by_frame if isinstance(one, OverlapSaveConvolution)), default=1
@@ -55,11 +66,18 @@ class InferenceEncoder:
     def mean(self, windows: Tensor) -> Tensor:
         """Windows (n, 1, w, w), float32 -> means (n, latents), float32."""
         parts = torch.split(windows, self.at_once or len(windows))
-        features = torch.cat([self._features(part) for part in parts])
-        if self.dense is not None:
-            features = self.dense(features)
-        out: Tensor = self.to_mean(features.float())
-        return out
+        return self._mean(torch.cat([self._features(self.first(part)) for part in parts]))
+
+    def mean_of_windows(self, frames: Tensor) -> Tensor:
+        """Frames (n, h, w), float32 -> means (n, rows, columns, latents) of their windows; see `shared`."""
+        assert self.shared is not None
+        views = self.shared.of_frames(frames)
+        sites = views[0].shape[:3]
+        features = torch.empty(*sites, self.width, dtype=self.dtype)
+        for place in blocks(*sites, _WINDOWS_IN_CACHE):
+            target = features[place]
+            target[:] = self._features(self.shared.windows(views, *place)).view_as(target)
+        return self._mean(features)
 
     def mean_of_frames(self, frames: Tensor) -> Tensor:
         """Frames (n, h, w), float32 -> means (n, sites y, sites x, latents); unpadded networks only."""
@@ -67,9 +85,16 @@ class InferenceEncoder:
         out: Tensor = self.to_mean(features.permute(0, 2, 3, 1).float())
         return out
 
-    def _features(self, windows: Tensor) -> Tensor:
-        features: Tensor = self.rest(self.first(windows).to(self.dtype))
+    def _features(self, first: Tensor) -> Tensor:
+        """The first layer's outputs -> (n, width), flattened in row, column, channel order."""
+        features: Tensor = self.rest(first.to(self.dtype))
         return features.permute(0, 2, 3, 1).flatten(1)
+
+    def _mean(self, features: Tensor) -> Tensor:
+        if self.dense is not None:
+            features = self.dense(features)
+        out: Tensor = self.to_mean(features.float())
+        return out
 
 
 def _by_frame(layers: list[nn.Module], dtype: torch.dtype) -> list[nn.Module]:

@@ -65,7 +65,7 @@ class Encoder(nn.Module):
             channels = layer.filters
         self.convolutions = nn.Sequential(*blocks)
         self.dense: nn.Sequential | None = None
-        width = channels * sizes[-1] ** 2
+        width = self.width = channels * sizes[-1] ** 2
         if layers.dense:
             dense: list[nn.Module] = []
             for units in layers.dense:
