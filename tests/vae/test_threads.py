@@ -5,10 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from napari_hrtem_vae.vae.threads import Threads, one_thread
+from napari_hrtem_vae.io.open import open_video
+from napari_hrtem_vae.vae.analysis import analyze_steps
+from napari_hrtem_vae.vae.parameters import AnalyzeParameters
+from napari_hrtem_vae.vae.threads import Threads, one_thread, one_thread_of_blas
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +61,29 @@ def test_one_thread_is_for_a_while() -> None:
     with one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
+
+
+def threads_of_blas() -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_products_take_one_thread_until_the_last_who_asked_has_left() -> None:
+    with threadpool_limits(2, "blas"):
+        first, second = one_thread_of_blas(), one_thread_of_blas()
+        first.__enter__()
+        second.__enter__()
+        assert threads_of_blas() == {1}
+        first.__exit__(None, None, None)
+        assert threads_of_blas() == {1}
+        second.__exit__(None, None, None)
+        assert threads_of_blas() == {2}
+
+
+def test_an_analysis_that_is_given_up_leaves_products_their_threads(fast_model) -> None:
+    video = open_video(np.random.default_rng(0).poisson(20, (10, 80, 80)))
+    with threadpool_limits(2, "blas"):
+        steps = analyze_steps(video, fast_model, AnalyzeParameters(step=8, device="cpu"))
+        next(steps)
+        assert threads_of_blas() == {1}
+        steps.close()
+        assert threads_of_blas() == {2}

@@ -47,6 +47,12 @@ def test_tiles_hold_every_site_once_and_fit_the_memory(
     assert (seen == 1).all()
 
 
+@pytest.mark.parametrize(("rows", "bands"), [(9, 1), (11, 1), (12, 2), (25, 2), (50, 2), (200, 5)])
+def test_no_band_is_lower_than_what_the_encoder_makes_at_once_without_need(rows: int, bands: int) -> None:
+    size = WalkSize(SiteGrid((64 + 8 * (rows - 1), 128), 64, 8), 100, 64)
+    assert len(plan_tiles(size, 1 << 30, rows_together=11)) == bands
+
+
 @given(SIZES, st.integers(1, 40), st.integers(1, 40))
 def test_a_smaller_tile_never_needs_more(size: WalkSize, rows: int, columns: int) -> None:
     assert size.need(rows, columns) <= min(size.need(rows + 1, columns), size.need(rows, columns + 1))

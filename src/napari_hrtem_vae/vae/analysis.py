@@ -34,6 +34,7 @@ from .model import Model, load_model
 from .parameters import AnalyzeParameters
 from .planning import plan_steps
 from .stored import analyze_into_store_steps, tile_maps_steps
+from .threads import one_thread_of_blas
 from .walk import components_of, site_grid
 
 # Told first: from then on a stop waits until the workers are there, as half of them could not be ended.
@@ -154,17 +155,26 @@ def analyze_steps(
     ------
     VideoShapeError, ModelPartError, DeviceError, ResultError
     """
-    if store is not None:
+    with one_thread_of_blas():
+        if store is None:
+            return (yield from _analyze_in_memory_steps(video, model, parameters))
         check_place(store)
         return (yield from analyze_into_store_steps(video, model, parameters, store))
+
+
+def _analyze_in_memory_steps(
+    video: xr.DataArray, model: Model, parameters: AnalyzeParameters
+) -> Steps[xr.Dataset]:
+    """Analyse a video without a store; see `analyze_steps`."""
+    of_kinds = components_of(model, parameters)
     walk = yield from plan_steps(video, model, parameters, one_pass=True)
+    walk.components = of_kinds
     plan, frames, latents = walk.plan, len(video), model.card.latents
     coords = field_coordinates(video, plan.grid, latents)
     active = active_latents(model.card)
     raw = {name: np.full((*plan.grid.shape, latents), np.nan, np.float32) for name in RAW_MAPS}
     raw[FRAME_NOISE] = np.full(plan.grid.shape, np.nan, np.float32)
     p = np.full((*plan.grid.shape, latents), np.nan)
-    walk.components = components_of(model, parameters)
     known = empty_moments(walk)
     field = None
     if plan.size.field_in_memory:

@@ -22,13 +22,15 @@ class ActivatedConvolution(nn.Module):
 
     Parameters
     ----------
-    layer : PaddedConvolution or Conv2d
+    conv : Conv2d
     activation : ReLU or SiLU
+    extra : int, optional
+        Rows and columns of zeros after the frame, beside its padding.
     """
 
-    def __init__(self, layer: PaddedConvolution | nn.Conv2d, activation: nn.Module) -> None:
+    def __init__(self, conv: nn.Conv2d, activation: nn.Module, extra: int = 0) -> None:
         super().__init__()
-        self.extra, self.conv = (layer.extra, layer.conv) if isinstance(layer, PaddedConvolution) else (0, layer)
+        self.conv, self.extra = conv, extra
         self.activation = _ACTIVATIONS[type(activation)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,10 +50,11 @@ def fused(layers: Sequence[nn.Module]) -> list[nn.Module]:
     """The same layers, each convolution and its activation as one where oneDNN can."""
     out: list[nn.Module] = []
     for layer in layers:
-        before = out[-1] if out else None
-        convolution = before.conv if isinstance(before, PaddedConvolution) else before
-        if isinstance(convolution, nn.Conv2d) and type(layer) in _ACTIVATIONS and _can(convolution):
-            out[-1] = ActivatedConvolution(before, layer)
+        before, extra = out[-1] if out else None, 0
+        if isinstance(before, PaddedConvolution):
+            extra, before = before.extra, before.conv
+        if isinstance(before, nn.Conv2d) and type(layer) in _ACTIVATIONS and _can(before):
+            out[-1] = ActivatedConvolution(before, layer, extra)
         else:
             out.append(layer)
     return out

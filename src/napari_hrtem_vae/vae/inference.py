@@ -72,9 +72,9 @@ class InferenceEncoder:
         """Frames (n, h, w), float32 -> means (n, rows, columns, latents) of their windows; see `shared`."""
         assert self.shared is not None
         views = self.shared.of_frames(frames)
-        sites = views[0].shape[:3]
-        features = torch.empty(*sites, self.width, dtype=self.dtype)
-        for place in blocks(*sites, _WINDOWS_IN_CACHE):
+        count, rows, columns = views[0].shape[:3]
+        features = torch.empty(count, rows, columns, self.width, dtype=self.dtype)
+        for place in blocks(count, rows, columns, _WINDOWS_IN_CACHE):
             target = features[place]
             target[:] = self._features(self.shared.windows(views, *place)).view_as(target)
         return self._mean(features)

@@ -68,9 +68,10 @@ def rank_statistics_steps(series: Float, per_site: int = 1) -> Steps[tuple[Float
 
     def rank(start: int) -> None:
         block = np.s_[start : start + several]
-        variance[block], rho[block], p[block] = _rank_statistics_of_block(
-            np.ascontiguousarray(series[:, block].T), per_site
-        )
+        # Copied out before it is turned over: a page of memory would be looked up for every number else.
+        some = np.ascontiguousarray(series[:, block])
+        found = _rank_statistics_of_block(np.ascontiguousarray(some.T), per_site)
+        variance[block], rho[block], p[block] = found
 
     # As many threads as torch has: one in a worker of one thread, whatever the computer has.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -94,7 +95,8 @@ def _rank_statistics_of_block(series: Float, per_site: int) -> tuple[Float, Floa
     time_power = float((time.astype(np.float64) ** 2).sum())
     power = np.full(len(series), time_power)
     power[tied] = (ranks[tied].astype(np.float64) ** 2).sum(1)
-    slope = (ranks @ time).astype(np.float64) / time_power
+    # No matrix product: its own threads would be in the way of those that share the blocks.
+    slope = np.einsum("nt,t->n", ranks, time).astype(np.float64) / time_power
     with np.errstate(divide="ignore", invalid="ignore"):
         rho = np.where(power > 0, slope * np.sqrt(time_power / power), np.nan)
     if frames < _FEWEST_FRAMES:

@@ -10,12 +10,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 Part = TypeVar("Part")
 Found = TypeVar("Found")
+_asking = Lock()
+_limits: list[threadpool_limits] = []
 
 
 class Threads:
@@ -64,3 +68,22 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def one_thread_of_blas() -> Iterator[None]:
+    """Products of numpy's and scipy's matrices take one thread, until the last who entered this has left.
+
+    Threads of theirs wait for the next product by counting for some 30 ms: with few cores that takes more
+    from what else is done than small products gain.
+    """
+    with _asking:
+        _limits.append(threadpool_limits(1, "blas"))
+    try:
+        yield
+    finally:
+        with _asking:
+            # The first to enter knows what it was before.
+            last = _limits.pop()
+            if not _limits:
+                last.restore_original_limits()

@@ -16,7 +16,7 @@ from .stretches import stretch_bytes
 # Several bands let a map fill in while the rest is computed.
 _MOST_BANDS = 6
 _ROWS_OF_A_BAND = 33
-_LEAST_CHUNK_BYTES = 1 << 20
+_LEAST_CHUNK_BYTES = 1 << 22
 # A stored chunk is this wide where a tile is wider: z(t) of a region then reads little more than the region.
 STORED_COLUMNS = 64
 # What is in memory at once, in float32 copies: of frames being read, prepared and read ahead; of a whole
@@ -159,7 +159,7 @@ def plan_tiles(size: WalkSize, budget: int, workers: int = 1, rows_together: int
         shared = _shared_tiles(size, budget, workers, together)
         if shared is not None:
             return shared
-    bands = min(max(rows // _ROWS_OF_A_BAND, 2), _MOST_BANDS)
+    bands = min(max(rows // _ROWS_OF_A_BAND, 2), _MOST_BANDS, math.ceil(rows / together))
     tall = _most(rows, lambda count: size.need(count, columns) <= budget)
     if tall < together:
         # Tiles as low as whole rows would have to be throw away more than narrow ones read twice.

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import linalg
 
 from ...progress import Progress, Steps
 from ..card import ModelCard
@@ -67,8 +68,11 @@ def principal_components(windows: Float, count: int = COMPONENTS) -> Components:
     """The strongest components of windows (n, window²), as many as there are up to `count`."""
     mean = windows.mean(0)
     centred = windows - mean
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    return Components(mean, np.ascontiguousarray(axes[:, ::-1][:, :count]))
+    squares, last = centred.T @ centred, windows.shape[1] - 1
+    # All of them would take three times as long.
+    strongest = max(0, last - count + 1), last
+    _, axes = linalg.eigh(squares, subset_by_index=strongest, overwrite_a=True, check_finite=False)
+    return Components(mean, np.ascontiguousarray(axes[:, ::-1]))
 
 
 def fit_components_steps(card: ModelCard) -> Steps[Components]:
