@@ -10,7 +10,7 @@ from scipy import fft, ndimage
 from napari_hrtem_vae.progress import run
 from napari_hrtem_vae.vae.dynamics import map_dynamics
 from napari_hrtem_vae.vae.evidence import change_p, site_changes_steps
-from napari_hrtem_vae.vae.statistics import frame_noise_steps, maps_dataset, site_maps_steps
+from napari_hrtem_vae.vae.statistics import FRAME_NOISE, maps_dataset, raw_maps_steps, site_maps_steps
 from napari_hrtem_vae.vae.still_sites import change_null_p, fading_null_p, still_group
 
 LATENTS = 12
@@ -171,7 +171,7 @@ def test_tiles_together_give_what_the_whole_field_does() -> None:
 def test_the_noise_of_a_site_is_the_mean_of_that_of_its_latents() -> None:
     field = still_field(np.random.default_rng(8), 20).astype(np.float32)
     expected = run(site_changes_steps(field))["noise"].mean(-1)
-    np.testing.assert_allclose(run(frame_noise_steps(field)), expected, rtol=1e-5)
+    np.testing.assert_allclose(run(raw_maps_steps(field))[0][FRAME_NOISE], expected, rtol=1e-5)
 
 
 def test_latents_that_do_not_count_say_nothing() -> None:

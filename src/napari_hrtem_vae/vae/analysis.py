@@ -20,7 +20,6 @@ from .card import DEFAULT_MODEL
 from .crew import Crew, Elsewhere, Material
 from .layout import (
     DIMS,
-    FRAME_NOISE,
     RAW_MAPS,
     active_latents,
     empty_moments,
@@ -33,6 +32,7 @@ from .layout import (
 from .model import Model, load_model
 from .parameters import AnalyzeParameters
 from .planning import plan_steps
+from .statistics import FRAME_NOISE
 from .stored import analyze_into_store_steps, tile_maps_steps
 from .threads import one_thread_of_blas
 from .walk import components_of, site_grid
@@ -249,7 +249,7 @@ def analyze_shared_steps(
     """
     check_place(store)
     yield CONNECTING
-    with connected_crew(workers, cluster) as crew:
+    with connected_crew(workers, cluster) as crew, one_thread_of_blas():
         video, loaded = source.open(), load_model(model)
         elsewhere = Elsewhere(crew, Material.of(source, video, model, loaded))
         return (yield from analyze_into_store_steps(video, loaded, parameters, store, elsewhere))

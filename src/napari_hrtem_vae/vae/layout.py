@@ -29,7 +29,7 @@ from .meaning.site_features import moment_noise
 from .meaning.window_changes import MOMENTS
 from .model import Model
 from .parameters import AnalyzeParameters
-from .statistics import Double, maps_dataset
+from .statistics import FRAME_NOISE, Double, maps_dataset
 from .tiles import stored_field_columns, stored_sites
 from .walk import Walk
 
@@ -38,7 +38,6 @@ DIMS = ("time", "y", "x", "latent")
 MOMENT_DIMS = ("y", "x", "moment")
 # What each tile has for itself: maps over (y, x, latent), and what kinds of change need.
 RAW_MAPS = ("variance", "spearman", "time_correlated_variance")
-FRAME_NOISE = "frame_noise"  # over (y, x) alone
 TILE_MAPS = (*RAW_MAPS, FRAME_NOISE)
 P_VALUES = "p"
 # Of the sites that kinds are read at: latents, and components where the calibration has any.

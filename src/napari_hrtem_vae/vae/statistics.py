@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,19 +24,37 @@ _FEWEST_FRAMES = 4
 # Below this p a float64 tail is no longer told from 0.
 _SMALLEST_P = 1e-300
 MAP_NAMES = ("variance", "spearman", "time_correlated_variance", "significance")
+FRAME_NOISE = "frame_noise"
 # Of an integer that holds a value above and a place below.
 _PLACE = 2**32 - 1
 # Sites of one false-discovery rate are told apart by this share of what speaks for each alone.
 _OWN_SHARE = 1e-3
 
 
+class SeriesStatistics(NamedTuple):
+    """What is told of every series.
+
+    Parameters
+    ----------
+    variance, rho : ndarray (n,), float32
+    p : ndarray (n,), float64
+    noise : ndarray (n,), float32
+        Variance from frame to frame, half of the mean squared difference of neighbours.
+    """
+
+    variance: Float
+    rho: Float
+    p: Double
+    noise: Float
+
+
 def rank_statistics(series: Float, per_site: int = 1) -> tuple[Float, Float, Double]:
     """Variance, Spearman's ρ against time, and its p-value; see `rank_statistics_steps`."""
-    return run(rank_statistics_steps(series, per_site))
+    return run(rank_statistics_steps(series, per_site))[:3]
 
 
-def rank_statistics_steps(series: Float, per_site: int = 1) -> Steps[tuple[Float, Float, Double]]:
-    """Variance, Spearman's ρ against time, and the p-value of ρ, of every series.
+def rank_statistics_steps(series: Float, per_site: int = 1) -> Steps[SeriesStatistics]:
+    """Variance, Spearman's ρ against time, the p-value of ρ, and the noise of every series.
 
     Ties get their mean rank. A constant series has no rank correlation: ρ and p are NaN.
     The p-value is two-sided, of Student's t with an effective number of frames
@@ -51,18 +69,13 @@ def rank_statistics_steps(series: Float, per_site: int = 1) -> Steps[tuple[Float
     per_site : int
         Series of one site.
 
-    Returns
-    -------
-    variance, rho : ndarray (n,), float32
-    p : ndarray (n,), float64
-
     References
     ----------
     Bretherton et al. 1999, J. Climate 12, 1990 (effective sample size); Marriott & Pope 1954,
     Biometrika 41, 390 (bias of φ).
     """
     frames, count = series.shape
-    variance, rho = np.empty(count, np.float32), np.empty(count, np.float32)
+    variance, rho, noise = (np.empty(count, np.float32) for _ in range(3))
     p = np.empty(count)
     several = max(1, _VALUES_AT_ONCE // (frames * per_site)) * per_site
 
@@ -71,7 +84,7 @@ def rank_statistics_steps(series: Float, per_site: int = 1) -> Steps[tuple[Float
         # Copied out before it is turned over: a page of memory would be looked up for every number else.
         some = np.ascontiguousarray(series[:, block])
         found = _rank_statistics_of_block(np.ascontiguousarray(some.T), per_site)
-        variance[block], rho[block], p[block] = found
+        variance[block], rho[block], p[block], noise[block] = found
 
     # As many threads as torch has: one in a worker of one thread, whatever the computer has.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -82,12 +95,14 @@ def rank_statistics_steps(series: Float, per_site: int = 1) -> Steps[tuple[Float
                 yield Progress(min((number + 1) * several, count), count, "Ranking")
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    return variance, rho, p
+    return SeriesStatistics(variance, rho, p, noise)
 
 
-def _rank_statistics_of_block(series: Float, per_site: int) -> tuple[Float, Float, Double]:
+def _rank_statistics_of_block(series: Float, per_site: int) -> SeriesStatistics:
     """The same for (n, frames)."""
     frames = series.shape[1]
+    steps = np.diff(series, axis=1)
+    noise = np.einsum("nt,nt->n", steps, steps) / (2 * max(frames - 1, 1))
     centred = series - series.mean(axis=1, keepdims=True)
     variance = np.einsum("nt,nt->n", centred, centred) / frames
     ranks, tied = _centred_ranks(series)
@@ -100,7 +115,7 @@ def _rank_statistics_of_block(series: Float, per_site: int) -> tuple[Float, Floa
     with np.errstate(divide="ignore", invalid="ignore"):
         rho = np.where(power > 0, slope * np.sqrt(time_power / power), np.nan)
     if frames < _FEWEST_FRAMES:
-        return variance.astype(np.float32), rho.astype(np.float32), np.full(len(series), np.nan)
+        return SeriesStatistics(variance, rho.astype(np.float32), np.full(len(series), np.nan), noise)
     ranks -= slope[:, None].astype(np.float32) * time
     with np.errstate(divide="ignore", invalid="ignore"):
         lag_one = np.einsum("nt,nt->n", ranks[:, 1:], ranks[:, :-1]) / np.einsum("nt,nt->n", ranks, ranks)
@@ -109,7 +124,7 @@ def _rank_statistics_of_block(series: Float, per_site: int) -> tuple[Float, Floa
     told = np.isfinite(by_site).sum(1)
     of_site = np.where(told > 0, np.nansum(by_site, axis=1) / np.maximum(told, 1), np.nan)
     p = p_value(rho, np.fmax(lag_one, np.repeat(of_site, per_site)), frames)
-    return variance.astype(np.float32), rho.astype(np.float32), p
+    return SeriesStatistics(variance, rho.astype(np.float32), p, noise)
 
 
 def _centred_ranks(series: Float) -> tuple[Float, NDArray[np.intp]]:
@@ -212,7 +227,10 @@ def _told(field: Float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 def raw_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
-    """Variance, ρ and time-correlated variance of a block, and the p-values that significance needs.
+    """Variance, ρ and time-correlated variance of a block, its noise, and the p-values for significance.
+
+    `FRAME_NOISE` (y, x) is the variance of z from frame to frame, mean of the latents; NaN for fewer frames
+    than tell it.
 
     Parameters
     ----------
@@ -228,10 +246,15 @@ def raw_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
         )
     if not sites.all():
         used = used[:, sites]
-    variance, rho, p = yield from rank_statistics_steps(used.reshape(len(used), -1), field.shape[-1])
-    maps = {"variance": variance, "spearman": rho, "time_correlated_variance": np.square(rho * variance)}
     shape = field.shape[1:]
-    return {name: _placed(values, sites, shape) for name, values in maps.items()}, _placed(p, sites, shape)
+    found = yield from rank_statistics_steps(used.reshape(len(used), -1), shape[-1])
+    changing = np.square(found.rho * found.variance)
+    maps = {"variance": found.variance, "spearman": found.rho, "time_correlated_variance": changing}
+    placed = {name: _placed(values, sites, shape) for name, values in maps.items()}
+    placed[FRAME_NOISE] = np.full(shape[:2], np.nan, np.float32)
+    if len(used) >= FEWEST_FRAMES:
+        placed[FRAME_NOISE][sites] = found.noise.reshape(-1, shape[-1]).mean(1)
+    return placed, _placed(found.p, sites, shape)
 
 
 def site_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
@@ -248,32 +271,6 @@ def site_maps_steps(field: Float) -> Steps[tuple[dict[str, Float], Double]]:
         return maps | {name: np.full(field.shape[1:], np.nan, np.float32) for name in SITE_CHANGES}, p
     changes = yield from site_changes_steps(field if usable.all() else field[usable])
     return maps | changes, p
-
-
-def frame_noise_steps(field: Float) -> Steps[Float]:
-    """Variance of z from frame to frame, half of the mean squared difference of neighbours; mean of latents.
-
-    Parameters
-    ----------
-    field : ndarray (frames, y, x, latent)
-        As `raw_maps_steps` takes it.
-
-    Returns
-    -------
-    ndarray (y, x), float32
-        NaN for fewer frames than tell it.
-    """
-    usable, _ = _told(field)
-    rows, columns = field.shape[1:3]
-    noise = np.full((rows, columns), np.nan, np.float32)
-    if usable.sum() < FEWEST_FRAMES:
-        return noise
-    for row in range(rows):
-        series = field[:, row] if usable.all() else field[usable, row]
-        steps = np.diff(series, axis=0)
-        noise[row] = np.einsum("tnl,tnl->n", steps, steps) / (2 * steps.shape[0] * steps.shape[2])
-        yield Progress(row, rows, "Looking at the noise")
-    return noise
 
 
 def _placed(values: NDArray[Number], sites: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[Number]:

@@ -24,7 +24,6 @@ from ..video.reading import CHUNK_BYTES
 from .crew import Busy, Elsewhere, Material
 from .layout import (
     DIMS,
-    FRAME_NOISE,
     MOMENT_DIMS,
     P_VALUES,
     RAW_MAPS,
@@ -50,7 +49,7 @@ from .meaning.window_changes import MOMENTS, Moments
 from .model import Model
 from .parameters import AnalyzeParameters
 from .planning import plan_steps
-from .statistics import Double, frame_noise_steps, raw_maps_steps
+from .statistics import FRAME_NOISE, Double, raw_maps_steps
 from .tiles import Tile, in_gigabytes
 from .walk import Walk, WalkPlan, components_of, make_encoder
 
@@ -259,9 +258,7 @@ def tile_maps_steps(block: Float, progress: Callable[[], Progress]) -> Steps[tup
         shape = block.shape[1:]
         maps = {name: np.full(shape, np.nan, np.float32) for name in RAW_MAPS}
         return maps | {FRAME_NOISE: np.full(shape[:2], np.nan, np.float32)}, np.full(shape, np.nan)
-    maps, p = yield from relabel(raw_maps_steps(block), progress)
-    noise = yield from relabel(frame_noise_steps(block), progress)
-    return maps | {FRAME_NOISE: noise}, p
+    return (yield from relabel(raw_maps_steps(block), progress))
 
 
 def _tiles_here_steps(

@@ -16,7 +16,8 @@ from .stretches import stretch_bytes
 # Several bands let a map fill in while the rest is computed.
 _MOST_BANDS = 6
 _ROWS_OF_A_BAND = 33
-_LEAST_CHUNK_BYTES = 1 << 22
+# Read at once: so much; up to the second where the tile's latent field is as large; then an eighth of it.
+_LEAST_CHUNK_BYTES, _SMALL_CHUNK_BYTES = 1 << 20, 1 << 22
 # A stored chunk is this wide where a tile is wider: z(t) of a region then reads little more than the region.
 STORED_COLUMNS = 64
 # What is in memory at once, in float32 copies: of frames being read, prepared and read ahead; of a whole
@@ -117,7 +118,8 @@ class WalkSize:
 
     def _chunk_bytes(self, rows: int, columns: int) -> int:
         """Most that is read at once, where that is a frame or more."""
-        return min(CHUNK_BYTES, max(_LEAST_CHUNK_BYTES, self.tile_bytes(rows, columns) // 8))
+        field = self.tile_bytes(rows, columns)
+        return min(CHUNK_BYTES, max(_LEAST_CHUNK_BYTES, min(_SMALL_CHUNK_BYTES, field), field // 8))
 
     def _band_bytes(self, rows: int, columns: int) -> int:
         """Of what a tile of so many sites sees of one frame, enlarged."""
