@@ -164,21 +164,23 @@ def write_noise(path: Path, frames: int, size: int) -> None:
 
 def walk_cost(path: Path, model: Model, options: argparse.Namespace) -> tuple[float, float, float]:
     """Seconds of what is done once until the last tile, of all frames, and from then to the end."""
-    began, mapped = time.perf_counter(), 0.0
+    began = time.perf_counter()
     video = hv.open_video(path, pixel_size_nm=0.014)
     parameters = AnalyzeParameters(
         step=model.card.step, keep_field=False, memory_gb=options.memory, device="cpu"
     )
-    marks: dict[str, float] = {}
+    last: dict[str, float] = {}
+    checked = mapped = 0.0
     for progress in analyze_steps(video, model, parameters):
         now = time.perf_counter()
-        if "Checking the frames" in marks and progress.message != "Checking the frames":
-            marks.setdefault("checked", now)
-        marks.setdefault(progress.message, now)
+        # What is told comes after the first frames: they were begun with when what is before was told last.
+        if "Checking the frames" in last and not checked and progress.message != "Checking the frames":
+            checked = now
+        last[progress.message] = now
         if progress.finished is not None:
             mapped = now
     ended = time.perf_counter()
-    walk = marks["checked"] - marks["Checking the frames"] + mapped - marks["Encoding"]
+    walk = checked - last["Looking at the video"] + mapped - last["Looking for change"]
     return mapped - began - walk, walk, ended - mapped
 
 
