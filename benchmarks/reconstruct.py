@@ -6,7 +6,7 @@
 Mean squared error against the noise-free truth, in thousandths of the grey range squared, for doses that are
 the same for all segments of a column; 64 principal components are fitted on segments of all doses, as many as
 the shipped models saw. The cross-entropy is compared with the floor that a perfect reconstruction of the
-noise-free segments still has. Seeds were used by no training. With --into-card the figures are written into
+noise-free segments still has. No training used the default seed. With --into-card the figures are put into
 that model's card, those of its forerunners beside it. The last column is the cross-entropy less that of the
 last model, on the same segments, in the same unit, with its standard error.
 """
@@ -123,6 +123,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED)
     parser.add_argument("--into-card")
     options = parser.parse_args()
+    if options.into_card and options.seed != HELD_OUT_SEED:
+        parser.error("a card tells nothing of the seed: leave it as it is")
     models = {Path(name).stem: hv.load_model(name) for name in options.models}
     doses = (f"{dose:g} e/px" for dose in DOSES)
     names = ("cross-entropy over floor", "active latents", f"more than {list(models)[-1]}")

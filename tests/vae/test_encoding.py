@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 import napari_hrtem_vae as hv
 from napari_hrtem_vae.errors import DeviceError
-from napari_hrtem_vae.vae.architecture import published_cdse, published_pbs, unpadded, unpadded_narrow
+from napari_hrtem_vae.vae.architecture import (
+    Architecture,
+    Convolution,
+    EncoderLayers,
+    published_cdse,
+    published_pbs,
+    unpadded,
+    unpadded_narrow,
+)
 from napari_hrtem_vae.vae.encoding import (
     FrameEncoder,
     multiplies_bfloat16_faster,
@@ -78,6 +86,26 @@ def test_float32_is_the_networks_own(make) -> None:
         expected = model.encoder.mean(windows)
         found = InferenceEncoder(model.encoder, CPU, torch.float32).mean(windows)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def stride_one() -> Architecture:
+    layers = (Convolution(6, 4), Convolution(8, 4, 4), Convolution(8, 4, 4))
+    return Architecture(latents=5, encoder=EncoderLayers(layers, dense=(20,)))
+
+
+@pytest.mark.parametrize("make", [published_pbs, published_cdse, stride_one])
+@pytest.mark.parametrize("more", [(0, 0), (40, 0), (3, 17), (20, 50)])
+def test_windows_of_frames_are_what_they_are_alone(make, more) -> None:
+    model = random_model(make())
+    window, step = model.card.window, 4
+    frames = frames_of((2, window + more[0], window + more[1]))
+    encoder = FrameEncoder(model, step=step, device=CPU)
+    assert encoder.encoder.shared is not None
+    encoder.batch = 9  # rows of more windows are cut
+    with torch.inference_mode():
+        windows = frames.unfold(1, window, step).unfold(2, window, step)
+        expected = model.encoder.mean(windows.reshape(-1, 1, window, window)).view(*windows.shape[:3], -1)
+    np.testing.assert_allclose(field_of(encoder, frames), expected.numpy(), atol=2e-5)
 
 
 def test_the_model_stays_as_it_is(fast_model) -> None:

@@ -42,7 +42,8 @@ def test_every_window_has_the_outputs_that_it_has_alone(
     if not can_share(layer, window, step):
         assert step >= window or kernel > window
         return
-    frames = torch.rand(2, window + more[0], window + more[1])
+    # One column of windows is not shared, see `FrameEncoder`.
+    frames = torch.rand(2, window + more[0], window + step + more[1])
     shared = SharedConvolution(layer, nn.SiLU(), window, step)
     with torch.inference_mode():
         views = shared.of_frames(frames)

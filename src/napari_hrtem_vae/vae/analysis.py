@@ -135,7 +135,7 @@ def analyze_steps(
     """Analyse a video; yields progress by the batch and the maps of each tile when it is done.
 
     A tile's `significance` and `change` are provisional: their false-discovery rate is settled over all
-    sites at the end.
+    sites at the end. Meanwhile numpy's matrix products have one thread in this process.
 
     Parameters
     ----------
@@ -166,9 +166,8 @@ def _analyze_in_memory_steps(
     video: xr.DataArray, model: Model, parameters: AnalyzeParameters
 ) -> Steps[xr.Dataset]:
     """Analyse a video without a store; see `analyze_steps`."""
-    of_kinds = components_of(model, parameters)
     walk = yield from plan_steps(video, model, parameters, one_pass=True)
-    walk.components = of_kinds
+    walk.components = components_of(model, parameters)
     plan, frames, latents = walk.plan, len(video), model.card.latents
     coords = field_coordinates(video, plan.grid, latents)
     active = active_latents(model.card)

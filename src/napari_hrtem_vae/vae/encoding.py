@@ -23,6 +23,7 @@ Float = NDArray[np.float32]
 _BATCH = {"cpu": 1024, "cuda": 8192, "mps": 2048}
 # On a CPU the largest array then takes 16 MB: from 32 MB on the system takes each back and clears it anew.
 _PIXELS_AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 25, "mps": 1 << 23}
+_FEWEST_SHARED = 8
 # Small products, and a last convolution that is done directly: an operation of a window takes longer.
 _WINDOW_TO_PASS = 1.2
 
@@ -156,8 +157,8 @@ class FrameEncoder:
         self.stride = architecture.stride or 1
         sliding = one_pass and not scale_windows
         self.passes = passes_an_axis(architecture, step) if sliding else None
-        overlapping = (self.window, step) if self.passes is None and not scale_windows else ()
-        self.encoder = InferenceEncoder(model.encoder, device, dtype, *overlapping)
+        shared = self.passes is None and not scale_windows
+        self.encoder = InferenceEncoder(model.encoder, device, dtype, (self.window, step) if shared else None)
         # Every row of such a pass is a row of sites; of other passes some are left out anyway.
         self.rows_together = self.encoder.tile_rows if self.passes == 1 and step == self.stride else 1
         self.batch = _BATCH[device.type]
@@ -247,16 +248,23 @@ class FrameEncoder:
 
     def _windows(self, part: Tensor) -> Tensor:
         """(n, y, x) -> (n, rows, columns, latents)."""
-        if self.encoder.shared is not None:
-            return self.encoder.mean_of_windows(part)
-        views = part.unfold(1, self.window, self.step).unfold(2, self.window, self.step)
-        frames, rows, columns = views.shape[:3]
+        rows, columns = ((size - self.window) // self.step + 1 for size in part.shape[1:])
         # A row longer than a batch is cut into equal parts.
-        means = [
-            self.encoder.mean(self._scaled(some.reshape(-1, 1, self.window, self.window)))
-            for some in torch.tensor_split(views, -(-columns // self.batch), dim=2)
+        parts = [
+            part[:, :, some[0] * self.step : some[-1] * self.step + self.window]
+            for some in np.array_split(range(columns), -(-columns // self.batch))
         ]
-        return torch.cat([mean.view(frames, rows, -1, self.latents) for mean in means], dim=2)
+        # With few windows there is little to share, and one column is computed wrongly (torch 2.13) where a
+        # part of the kernel has a stride of 1 along y and another along x.
+        if self.encoder.shared is not None and columns > 1 and rows * columns >= _FEWEST_SHARED:
+            return torch.cat([self.encoder.mean_of_windows(some) for some in parts], dim=2)
+        return torch.cat([self._one_by_one(some) for some in parts], dim=2)
+
+    def _one_by_one(self, part: Tensor) -> Tensor:
+        """The same, each window by itself."""
+        views = part.unfold(1, self.window, self.step).unfold(2, self.window, self.step)
+        means = self.encoder.mean(self._scaled(views.reshape(-1, 1, self.window, self.window)))
+        return means.view(*views.shape[:3], self.latents)
 
     def _scaled(self, windows: Tensor) -> Tensor:
         if not self.scale_windows:

@@ -29,12 +29,17 @@ class InferenceEncoder:
     device : torch.device
     dtype : torch.dtype
         Of the layers between the first and the last.
-    window, step : int
-        Of the windows that `mean_of_windows` is to encode, in px.
+    windows : tuple of int, optional
+        Size and distance in px of windows of frames that are to be encoded. `shared` is then their first
+        layer, or None where they cannot share it.
     """
 
     def __init__(
-        self, encoder: Encoder, device: torch.device, dtype: torch.dtype, window: int = 0, step: int = 0
+        self,
+        encoder: Encoder,
+        device: torch.device,
+        dtype: torch.dtype,
+        windows: tuple[int, int] | None = None,
     ) -> None:
         encoder = copy.deepcopy(encoder).to(device)
         for module in encoder.modules():
@@ -47,8 +52,8 @@ class InferenceEncoder:
         convolution, activation = first
         assert isinstance(convolution, PaddedConvolution)
         self.shared = None
-        if device.type == "cpu" and step and can_share(convolution, window, step):
-            self.shared = SharedConvolution(convolution, activation, window, step)
+        if device.type == "cpu" and windows is not None and can_share(convolution, *windows):
+            self.shared = SharedConvolution(convolution, activation, *windows)
         if device.type == "cpu":
             by_frame = fused(_by_frame(rest, dtype))
             first, rest = fused(first), fused(rest)
@@ -69,7 +74,7 @@ class InferenceEncoder:
         return self._mean(torch.cat([self._features(self.first(part)) for part in parts]))
 
     def mean_of_windows(self, frames: Tensor) -> Tensor:
-        """Frames (n, h, w), float32 -> means (n, rows, columns, latents) of their windows; see `shared`."""
+        """Frames (n, h, w), float32 -> means (n, rows, columns, latents) of all windows, by `shared`."""
         assert self.shared is not None
         views = self.shared.of_frames(frames)
         count, rows, columns = views[0].shape[:3]

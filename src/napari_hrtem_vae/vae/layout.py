@@ -44,7 +44,7 @@ P_VALUES = "p"
 SITE_MOMENTS, SITE_COMPONENTS = "moments", "components"
 _STORED_CHUNK_BYTES = 1 << 23
 # Of the order in which a store is cut; a store of another layout cannot be gone on with.
-_LAYOUT = 5
+_LAYOUT = 6
 
 
 def active_latents(card: ModelCard) -> NDArray[np.bool_] | None:

@@ -126,9 +126,10 @@ def _part_of(conv: nn.Conv2d, y: _Outputs, x: _Outputs) -> nn.Conv2d:
     """An unpadded convolution with some rows and columns of another's kernel."""
     weight = conv.weight.detach()[:, :, y.kernel, x.kernel]
     size = int(weight.shape[2]), int(weight.shape[3])
-    part = nn.Conv2d(conv.in_channels, conv.out_channels, size, (y.stride, x.stride)).to(weight.device)
+    strides = (y.stride, x.stride)
+    # Without memory: random weights would be replaced at once, and random numbers are others' business.
+    part = nn.Conv2d(conv.in_channels, conv.out_channels, size, strides, device="meta")
     assert conv.bias is not None
-    assert part.bias is not None
-    part.weight.data = weight.contiguous(memory_format=torch.channels_last)
-    part.bias.data = conv.bias.detach()
+    part.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+    part.bias = nn.Parameter(conv.bias.detach())
     return part

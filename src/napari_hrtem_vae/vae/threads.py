@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
+from threading import RLock
 from typing import TypeVar
 
 import torch
@@ -18,8 +18,6 @@ from threadpoolctl import threadpool_limits
 
 Part = TypeVar("Part")
 Found = TypeVar("Found")
-_asking = Lock()
-_limits: list[threadpool_limits] = []
 
 
 class Threads:
@@ -70,20 +68,40 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _ProductsLimit:
+    """One thread for products of numpy's and scipy's matrices while anybody wants it so."""
+
+    def __init__(self) -> None:
+        # Entered again where an analysis that was given up is cleared away within.
+        self._lock = RLock()
+        self._users = 0
+        self._limits: threadpool_limits | None = None
+
+    def enter(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._limits = threadpool_limits(1, "blas")
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users and self._limits is not None:
+                self._limits.restore_original_limits()
+
+
+_products = _ProductsLimit()
+
+
 @contextmanager
 def one_thread_of_blas() -> Iterator[None]:
-    """Products of numpy's and scipy's matrices take one thread, until the last who entered this has left.
+    """Products of numpy's and scipy's matrices take one thread, in the whole process, until all have left.
 
     Threads of theirs wait for the next product by counting for some 30 ms: with few cores that takes more
     from what else is done than small products gain.
     """
-    with _asking:
-        _limits.append(threadpool_limits(1, "blas"))
+    _products.enter()
     try:
         yield
     finally:
-        with _asking:
-            # The first to enter knows what it was before.
-            last = _limits.pop()
-            if not _limits:
-                last.restore_original_limits()
+        _products.leave()
