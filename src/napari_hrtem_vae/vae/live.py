@@ -38,6 +38,7 @@ from .live_result import (
 from .model import Model
 from .parameters import AnalyzeParameters
 from .statistics import site_maps_steps
+from .threads import one_thread_of_blas
 
 WAITING = "Waiting for frames in"
 _FEWEST_FOR_MAPS = 4
@@ -318,8 +319,9 @@ class _Watch:
         z = self.frames.field()
         coords = self._coordinates(files)
         times = coords["time"]
-        raw, p = yield from relabel(site_maps_steps(z), self.progress)
-        maps = final_maps(raw, p, coords, self.active, self.encoder.grid, self.parameters)
+        with one_thread_of_blas():
+            raw, p = yield from relabel(site_maps_steps(z), self.progress)
+            maps = final_maps(raw, p, coords, self.active, self.encoder.grid, self.parameters)
         maps = maps.assign_coords(time=times[-shown:])
         maps["z"] = (DIMS, z, {"units": "1", "long_name": "latents"})
         self.maps = self._described(maps, shown)
