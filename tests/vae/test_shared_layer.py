@@ -42,7 +42,7 @@ def test_every_window_has_the_outputs_that_it_has_alone(
     if not can_share(layer, window, step):
         assert step >= window or kernel > window
         return
-    # One column of windows is not shared, see `FrameEncoder`.
+    # One column of windows is not shared, see `pays`.
     frames = torch.rand(2, window + more[0], window + step + more[1])
     shared = SharedConvolution(layer, nn.SiLU(), window, step)
     with torch.inference_mode():

@@ -16,6 +16,7 @@ from ..errors import DeviceError
 from .architecture import Architecture
 from .inference import InferenceEncoder
 from .model import Model
+from .shared_layer import pays
 from .threads import Threads
 
 Float = NDArray[np.float32]
@@ -23,7 +24,6 @@ Float = NDArray[np.float32]
 _BATCH = {"cpu": 1024, "cuda": 8192, "mps": 2048}
 # On a CPU the largest array then takes 16 MB: from 32 MB on the system takes each back and clears it anew.
 _PIXELS_AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 25, "mps": 1 << 23}
-_FEWEST_SHARED = 8  # windows of a frame
 # Small products, and a last convolution that is done directly: an operation of a window takes longer.
 _WINDOW_TO_PASS = 1.2
 
@@ -254,9 +254,7 @@ class FrameEncoder:
             part[:, :, some[0] * self.step : some[-1] * self.step + self.window]
             for some in np.array_split(range(columns), -(-columns // self.batch))
         ]
-        # With few windows there is little to share, and one column is computed wrongly (torch 2.13) where a
-        # part of the kernel has a stride of 1 along y and another along x.
-        if self.encoder.shared is not None and columns > 1 and rows * columns >= _FEWEST_SHARED:
+        if self.encoder.shared is not None and pays(rows, columns):
             return torch.cat([self.encoder.mean_of_windows(some) for some in parts], dim=2)
         return torch.cat([self._one_by_one(some) for some in parts], dim=2)
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from .fused import fused
 from .network import PaddedConvolution
 
+_FEWEST_WINDOWS = 8  # of a frame
+
 
 @dataclass(frozen=True)
 class _Outputs:
@@ -95,6 +97,15 @@ def can_share(layer: PaddedConvolution, window: int, step: int) -> bool:
     """Whether the windows of a frame, `step` px apart, have outputs of a first layer in common."""
     conv = layer.conv
     return step % conv.stride[0] == 0 and step < window and conv.kernel_size[0] <= window
+
+
+def pays(rows: int, columns: int) -> bool:
+    """Whether so many windows of a frame have enough in common for it to take less time.
+
+    One column never has: torch 2.13 computes it wrongly where a part of the kernel has a stride of 1 along y
+    and another along x.
+    """
+    return columns > 1 and rows * columns >= _FEWEST_WINDOWS
 
 
 def blocks(frames: int, rows: int, columns: int, most: int) -> Iterator[tuple[int, slice, slice]]:
