@@ -23,7 +23,7 @@ Float = NDArray[np.float32]
 # Each thread of a CPU reads the weights once a batch: few large batches win there too.
 _BATCH = {"cpu": 1024, "cuda": 8192, "mps": 2048}
 # On a CPU the largest array then takes 16 MB: from 32 MB on the system takes each back and clears it anew.
-_PIXELS_AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 25, "mps": 1 << 23}
+_PIXELS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 25, "mps": 1 << 23}
 # Small products, and a last convolution that is done directly: an operation of a window takes longer.
 _WINDOW_TO_PASS = 1.2
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import ResultError, VideoFileError, VideoShapeError
 from ..io.frames import plain_frames
-from ..io.memory import memory_budget
+from ..io.memory import give_back_memory, memory_budget
 from ..progress import Progress, Steps
 from ..video.drift import DriftParameters, check_told, estimate_drift_steps
 from ..video.geometry import SiteGrid
@@ -129,6 +129,9 @@ class _Look:
         if drift is not None or not statistics.usable.all():
             size = replace(size, copies=2)
         tiles = tuple(plan_tiles(size, budget, workers, self.encoder.rows_together))
+        # Some 0.4 GB after large frames; where there is room it is used again, and need not be cleared anew.
+        if 2 * max(size.need(*tile.shape) for tile in tiles) > budget:
+            give_back_memory()
         plan = WalkPlan(size, tiles, preprocessing, statistics, unreadable, drift, change_p)
         return Walk(video, self.encoder, plan)
 
