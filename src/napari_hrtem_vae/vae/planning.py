@@ -129,7 +129,7 @@ class _Look:
         if drift is not None or not statistics.usable.all():
             size = replace(size, copies=2)
         tiles = tuple(plan_tiles(size, budget, workers, self.encoder.rows_together))
-        # Half a gigabyte after large frames; where there is room it is used again, and need not be cleared anew.
+        # Half a gigabyte after large frames; where there is room it is used again, not cleared anew.
         if 2 * max(size.need(*tile.shape) for tile in tiles) > budget:
             give_back_memory()
         plan = WalkPlan(size, tiles, preprocessing, statistics, unreadable, drift, change_p)
