@@ -75,7 +75,7 @@ class OverlapSaveConvolution(nn.Module):
         return out[:, :, :height, :width]
 
     def _spectra(self, x: Tensor, rows: int, columns: int) -> Tensor:
-        """(n, y, x, channels) -> (ky, kx, tiles, re and im × channels)."""
+        """(n, y, x, channels) -> (kx, ky, tiles, re and im × channels)."""
         n, height, _, channels = x.shape
         half = TILE // 2
         tiles = x.unfold(2, TILE, self.kept).transpose(3, 4)
@@ -85,20 +85,24 @@ class OverlapSaveConvolution(nn.Module):
         for row in range(rows):
             first = 2 * self.kept * row
             torch.matmul(self.along_y, lines[:, first : first + 2 * TILE], out=spectra[:, row])
-        spectra = spectra.view(n, rows, TILE, 2, columns, half, channels).permute(2, 5, 0, 1, 4, 3, 6)
+        spectra = spectra.view(n, rows, TILE, 2, columns, half, channels).permute(5, 2, 0, 1, 4, 3, 6)
         ordered = torch.empty(spectra.shape, dtype=self.dtype, device=x.device).copy_(spectra)
-        return ordered.view(TILE, half, n * rows * columns, 2 * channels)
+        return ordered.view(half, TILE, n * rows * columns, 2 * channels)
 
     def _pictures(self, spectra: Tensor, n: int, rows: int, columns: int) -> Tensor:
         """Multiply by the kernel's spectrum, and back: (n, filters, y, x)."""
-        tiles, filters = spectra.shape[2], self.products.shape[-1]
-        products = spectra.new_empty(TILE, 2, TILE // 2, tiles, filters)
-        for ky in range(TILE):
+        half, _, tiles, _ = spectra.shape
+        filters = self.products.shape[-1]
+        # Of one kx at a time, and back along y at once: what the products leave behind stays in the cache.
+        products = spectra.new_empty(2, TILE, tiles, filters)
+        lines = spectra.new_empty(half, 2 * self.kept, tiles * filters)
+        for kx in range(half):
             for part in range(2):
-                torch.bmm(spectra[ky], self.products[ky, part], out=products[ky, part])
-        lines = torch.mm(self.back_y, products.view(2 * TILE, -1)).view(self.kept, TILE, -1)
-        out = torch.matmul(self.back_x, lines.float()).view(self.kept, self.kept, n, rows, columns, filters)
-        out = out.permute(2, 3, 0, 4, 1, 5).reshape(n, rows * self.kept, columns * self.kept, filters)
+                torch.bmm(spectra[kx], self.products[kx, part], out=products[part])
+            torch.mm(self.back_y, products.view(2 * TILE, -1), out=lines[kx])
+        out = torch.mm(self.back_x, lines.view(2 * half, -1).float())
+        out = out.view(self.kept, self.kept, n, rows, columns, filters).permute(2, 3, 1, 4, 0, 5)
+        out = out.reshape(n, rows * self.kept, columns * self.kept, filters)
         return out.add_(self.bias).permute(0, 3, 1, 2)
 
 
@@ -114,12 +118,6 @@ def _frequencies_y() -> Double:
     return np.arange(TILE) * 2 * np.pi / TILE
 
 
-def _as_real(matrix: NDArray[np.complex128]) -> Double:
-    """A complex matrix as a real one, rows and columns (index, re and im)."""
-    parts = np.array([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]])
-    return parts.transpose(2, 0, 3, 1).reshape(2 * matrix.shape[0], 2 * matrix.shape[1])
-
-
 def _forward_x() -> Double:
     """(re and im × kx, x)."""
     wave = np.exp(-1j * np.outer(_frequencies_x(), np.arange(TILE)))
@@ -128,11 +126,13 @@ def _forward_x() -> Double:
 
 def _forward_y() -> Double:
     """(ky × re and im, y × re and im)."""
-    return _as_real(np.exp(-1j * np.outer(_frequencies_y(), np.arange(TILE))))
+    wave = np.exp(-1j * np.outer(_frequencies_y(), np.arange(TILE)))
+    parts = np.array([[wave.real, -wave.imag], [wave.imag, wave.real]])
+    return parts.transpose(2, 0, 3, 1).reshape(2 * TILE, 2 * TILE)
 
 
 def _products(weight: Double) -> NDArray[np.float32]:
-    """Of a kernel (filters, channels, k, k): (ky, re and im, kx, re and im × channels, filters)."""
+    """Of a kernel (filters, channels, k, k): (kx, re and im, ky, re and im × channels, filters)."""
     filters, channels, size, _ = weight.shape
     # A convolution in the sense of networks is a correlation: the conjugate of the spectrum.
     wave_y, wave_x = (
@@ -141,21 +141,23 @@ def _products(weight: Double) -> NDArray[np.float32]:
     )
     waves, taps = np.kron(wave_y, wave_x), weight.transpose(2, 3, 1, 0).reshape(size**2, -1)
     real, imag = (
-        (part @ taps).reshape(TILE, TILE // 2, channels, filters) for part in (waves.real, waves.imag)
+        (part @ taps).reshape(TILE, TILE // 2, channels, filters).swapaxes(0, 1)
+        for part in (waves.real, waves.imag)
     )
-    products = np.empty((TILE, 2, TILE // 2, 2, channels, filters), np.float32)
+    products = np.empty((TILE // 2, 2, TILE, 2, channels, filters), np.float32)
     products[:, 0, :, 0], products[:, 0, :, 1] = real, -imag
     products[:, 1, :, 0], products[:, 1, :, 1] = imag, real
-    return products.reshape(TILE, 2, TILE // 2, 2 * channels, filters)
+    return products.reshape(TILE // 2, 2, TILE, 2 * channels, filters)
 
 
 def _backward_y(kept: int) -> Double:
-    """(y × re and im, ky × re and im), of the outputs that are kept."""
-    return _as_real(np.exp(1j * np.outer(np.arange(kept), _frequencies_y())) / TILE)
+    """(re and im × y, re and im × ky), of the outputs that are kept."""
+    wave = np.exp(1j * np.outer(np.arange(kept), _frequencies_y())) / TILE
+    return np.block([[wave.real, -wave.imag], [wave.imag, wave.real]])
 
 
 def _backward_x(kept: int) -> Double:
-    """(x, re and im × kx), of the outputs that are kept."""
+    """(x, kx × re and im), of the outputs that are kept."""
     # Each frequency stands for its mirror too.
     wave = np.exp(1j * np.outer(np.arange(kept), _frequencies_x())) * 2 / TILE
-    return np.concatenate([wave.real, -wave.imag], axis=1)
+    return np.stack([wave.real, -wave.imag], axis=2).reshape(kept, TILE)
