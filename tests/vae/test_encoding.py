@@ -19,6 +19,7 @@ from napari_hrtem_vae.vae.architecture import (
     published_pbs,
     unpadded,
     unpadded_narrow,
+    unpadded_strided,
 )
 from napari_hrtem_vae.vae.encoding import (
     FrameEncoder,
@@ -64,9 +65,18 @@ def test_one_pass_at_any_step_equals_window_by_window(step: int, fast_model) -> 
     np.testing.assert_allclose(one_pass, windows, atol=1e-4)
 
 
+@pytest.mark.parametrize("step", [4, 5, 8, 12])
+def test_strided_network_gives_the_same_in_one_pass(step: int) -> None:
+    model, frames = random_model(unpadded_strided()), frames_of((2, 120, 163), step)
+    ways = [FrameEncoder(model, step=step, device=CPU, one_pass=one_pass) for one_pass in (True, False)]
+    np.testing.assert_allclose(*(field_of(encoder, frames) for encoder in ways), atol=1e-5)
+
+
 def test_passes_are_taken_where_they_are_less_work() -> None:
     for make in (unpadded, unpadded_narrow):
         assert [passes_an_axis(make(), step) for step in (8, 16, 4, 1, 12)] == [1, 1, 2, 8, 2]
+    # Its windows alone are so little work that four passes, of which one site in nine is kept, are more.
+    assert [passes_an_axis(unpadded_strided(), step) for step in (8, 16, 4, 1, 12)] == [1, 1, 2, 8, None]
     # 5 and 8 have no common multiple below 40: of 25 sites of a pass one is kept, and windows cost 19.
     assert passes_an_axis(unpadded(), 5) is None
     assert passes_an_axis(published_pbs(), 8) is None

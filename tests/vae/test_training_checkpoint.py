@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -80,6 +81,17 @@ def test_checkpoint_of_another_recipe_is_refused_by_what_differs(stopped: Path) 
         run(steps)
     # A name changes nothing.
     next(epochs_of(train_steps(TRAIN, VALIDATION, replace(RECIPE, name="new"), checkpoint=stopped)))
+
+
+def test_checkpoint_from_before_recipes_had_teachers_goes_on(stopped: Path) -> None:
+    with safe_open(stopped, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(stopped)
+    record = json.loads(metadata["hrtem_vae_training"])
+    del record["recipe"]["teacher"], record["recipe"]["teaching_epochs"]
+    save_file(tensors, stopped, {**metadata, "hrtem_vae_training": json.dumps(record)})
+    epochs = list(epochs_of(train_steps(TRAIN, VALIDATION, RECIPE, checkpoint=stopped)))
+    assert [one.epoch for one in epochs] == [2, 3]
 
 
 def test_checkpoint_of_another_recipe_is_refused_before_segments_are_made(stopped: Path) -> None:

@@ -177,7 +177,8 @@ def _record(file: Any) -> dict[str, Any]:
 
 def _compare(path: Path, record: dict[str, Any], recipe: Recipe) -> None:
     """Refuse the checkpoint of another recipe; its name alone may differ."""
-    theirs = record["recipe"]
+    # What a recipe did not have yet, in an older version, was as it is by default.
+    theirs = {**asdict(Recipe()), **record["recipe"]}
     # As JSON, where a tuple is a list.
     ours = json.loads(json.dumps(asdict(recipe)))
     for name, value in ours.items():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,6 +29,18 @@ def one_cycle(share: float) -> tuple[float, float]:
     away = 0.5 * (1 + np.cos(np.pi * turn)) if rise else 0.5 * (1 - np.cos(np.pi * turn))
     end = _FIRST if rise else _LAST
     return float(1 + (end - 1) * away), float(_MOMENTUM[1] + (_MOMENTUM[0] - _MOMENTUM[1]) * away)
+
+
+@contextmanager
+def room_for(segments: int, device: torch.device) -> Iterator[None]:
+    """A batch that the device's memory does not hold becomes a `DeviceError`."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{device} has too little memory for a batch of {segments}; "
+            "lower batch in the recipe or choose the CPU."
+        ) from error
 
 
 class Optimisation:
@@ -69,7 +84,7 @@ class Optimisation:
             group["lr"], group["betas"] = recipe.learning_rate * rate, (momentum, group["betas"][1])
         # Rises from the first step on: without it the code first explodes, then dies.
         beta = recipe.beta * min(1.0, (number // self.steps + 1) / max(recipe.warmup_epochs, 1))
-        try:
+        with room_for(len(seen), self.device):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
                 mean, log_variance = (one.float() for one in self.network.encoder(seen))  # type: ignore[misc]
                 noise = torch.randn(mean.shape, generator=self.noise, device=self.device)
@@ -80,11 +95,6 @@ class Optimisation:
             self.adam.zero_grad()
             (bce + beta * kl).backward()  # type: ignore[no-untyped-call]
             self.adam.step()
-        except torch.OutOfMemoryError as error:
-            raise DeviceError(
-                f"{self.device} has too little memory for a batch of {len(seen)}; "
-                "lower batch in the recipe or choose the CPU."
-            ) from error
         losses = torch.stack((bce.detach(), kl.detach()))
         self.sums += losses * len(seen)
         return losses

@@ -62,6 +62,11 @@ class Recipe:
         weights and losses stay in float32.
     seed : int
         Seed of scenes, weights and order.
+    teacher : str
+        Name or file of a model whose code the encoder learns first, and whose decoder it begins with; empty
+        for none. A small encoder learns a code that is there many times faster than it finds one.
+    teaching_epochs : int
+        Passes over the segments for that.
     """
 
     name: str = "custom"
@@ -84,10 +89,14 @@ class Recipe:
     dose_noise: float = 0.0
     precision: str = "float32"
     seed: int = 0
+    teacher: str = ""
+    teaching_epochs: int = 40
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ParameterError(f"name is {self.name!r}; give a word.")
+        if not isinstance(self.teacher, str):
+            raise ParameterError(f"teacher is {self.teacher!r}; give a model's name or file, or ''.")
         for name, allowed in (
             ("architecture", _trainable()),
             ("scenes", ("fast", "multislice", "both")),
@@ -102,6 +111,7 @@ class Recipe:
             ("warmup_epochs", 0, 100_000),
             ("batch", 1, 65_536),
             ("segments", 1, 10_000_000),
+            ("teaching_epochs", 1, 100_000),
             ("seed", 0, 2**32 - 1),
         ):
             value = getattr(self, name)

@@ -33,6 +33,7 @@ from .evaluation import (
 from .model import Model
 from .optimisation import Optimisation
 from .recipe import Recipe
+from .teaching import load_teacher, teach_steps
 
 __all__ = [
     "ACTIVE_VARIANCE",
@@ -108,6 +109,8 @@ def train_steps(
 ) -> Steps[Model]:
     """Train a model; the best epoch after the warm-up of β is kept.
 
+    Where the recipe has a teacher, its code is learned first, see `teach_steps`.
+
     Parameters
     ----------
     train, validation : Segments
@@ -134,6 +137,8 @@ def train_steps(
         another training.
     DeviceError
         There is no such device, or it has too little memory.
+    ParameterError, ModelFileError
+        The recipe's teacher is of another kind than the model, or none.
     """
     yield Progress(0, recipe.epochs, "Starting to train")
     for segments in (train, validation):
@@ -148,6 +153,8 @@ def train_steps(
             state = load_checkpoint(checkpoint, training.network, recipe, digest)
             training.restore(state)
             curves, best_epoch, best = list(state.curves), state.best_epoch, state.best
+    if recipe.teacher and not curves:
+        yield from teach_steps(training.network, load_teacher(recipe), train, recipe, training.device)
     base = card or ModelCard(recipe.name, ARCHITECTURES[recipe.architecture]())
     material = (recipe, base, train.seen, training.device)
     examples = _spread(validation, _EXAMPLES)
@@ -201,14 +208,16 @@ def train_steps(
 
 
 def check_start(recipe: Recipe, device: str, checkpoint: Path | None) -> None:
-    """Refuse a device or a checkpoint before segments are made, as `train_steps` would after.
+    """Refuse a device, a teacher or a checkpoint before segments are made, as `train_steps` would after.
 
     Raises
     ------
-    DeviceError, TrainingError
+    DeviceError, ParameterError, ModelFileError, TrainingError
         See `train_steps`.
     """
     choose_device(device)
+    if recipe.teacher:
+        load_teacher(recipe)
     if checkpoint is not None and checkpoint.exists():
         check_checkpoint(checkpoint, recipe)
 
