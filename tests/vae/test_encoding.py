@@ -73,10 +73,8 @@ def test_strided_network_gives_the_same_in_one_pass(step: int) -> None:
 
 
 def test_passes_are_taken_where_they_are_less_work() -> None:
-    for make in (unpadded, unpadded_narrow):
+    for make in (unpadded, unpadded_narrow, unpadded_strided):
         assert [passes_an_axis(make(), step) for step in (8, 16, 4, 1, 12)] == [1, 1, 2, 8, 2]
-    # Its windows alone are so little work that four passes, of which one site in nine is kept, are more.
-    assert [passes_an_axis(unpadded_strided(), step) for step in (8, 16, 4, 1, 12)] == [1, 1, 2, 8, None]
     # 5 and 8 have no common multiple below 40: of 25 sites of a pass one is kept, and windows cost 19.
     assert passes_an_axis(unpadded(), 5) is None
     assert passes_an_axis(published_pbs(), 8) is None

@@ -53,31 +53,31 @@ def test_an_encoder_comes_closer_to_its_teachers_code_and_has_its_decoder(teache
     windows = stripes(64, 2).seen
     wanted = teacher.encode(windows)[0]
     away = []
-    for passes in (1, 24):
+    for passes in (5, 120):
         torch.manual_seed(0)
         network = Network(unpadded_strided())
         recipe = replace(STRIDED, teaching_epochs=passes)
-        run(teach_steps(network, teacher, stripes(192, 0), recipe, CPU))
+        run(teach_steps(network, teacher, stripes(128, 0), recipe, CPU))
         model = Model(replace(teacher.card, architecture=unpadded_strided()), network)
         active = wanted.std(0) > 0.1
         assert active.sum() >= 2
         error = (model.encode(windows)[0] - wanted)[:, active] / wanted.std(0)[active]
         away.append(float(np.sqrt((error**2).mean())))
         np.testing.assert_array_equal(model.decode(wanted), teacher.decode(wanted))
-    assert away[1] < 0.5
+    assert away[1] < 0.6
     assert away[1] < 0.6 * away[0]
 
 
 def test_training_begins_with_what_the_teacher_knows(teacher_file: str, tmp_path: Path) -> None:
-    recipe = replace(STRIDED, teacher=teacher_file, teaching_epochs=16, warmup_epochs=0)
+    recipe = replace(STRIDED, teacher=teacher_file, teaching_epochs=60, warmup_epochs=0)
     told: list[Progress] = []
     path = tmp_path / "model.checkpoint"
-    segments = stripes(192, 0), stripes(32, 1)
+    segments = stripes(128, 0), stripes(32, 1)
     taught = run(train_steps(*segments, recipe, checkpoint=path), on_progress=told.append)
     alone = next(epochs_of(train_steps(*segments, replace(recipe, teacher=""))))
     assert taught.card.training["bce"] < alone.validation_bce - 20
     assert taught.card.training["recipe"]["teacher"] == teacher_file
-    assert any("Learning from teacher, pass 16" in one.message for one in told)
+    assert any("Learning from teacher, pass 60" in one.message for one in told)
     # What was taught once is in the checkpoint.
     told.clear()
     again = run(train_steps(*segments, recipe, checkpoint=path), on_progress=told.append)

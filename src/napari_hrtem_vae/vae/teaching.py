@@ -18,8 +18,8 @@ from .network import Network
 from .optimisation import one_cycle, room_for
 from .recipe import Recipe
 
-# Against those of the training that follows: this one has no decoder to go through, and a target to aim at.
-_TIMES_BATCH, _TIMES_RATE = 4, 6
+# Larger than those of the training that follows: no decoder to go through, and a target to aim at.
+_BATCH, _PEAK_RATE = 128, 3e-3
 
 
 def load_teacher(recipe: Recipe) -> Model:
@@ -71,7 +71,7 @@ def teach_steps(
         See `load_teacher`.
     train : Segments
     recipe : Recipe
-        `teaching_epochs`; batches four times as large and rates six times as high as those of the training.
+        `teaching_epochs`, augmentation, precision and seed; batches and rates are the same for all.
     device : torch.device
 
     Raises
@@ -85,17 +85,16 @@ def teach_steps(
     network.train()
     its_encoder = copy.deepcopy(teacher.encoder).to(device)
     # What the teacher is shown, and nothing of what it shall give.
-    lessons = replace(recipe, batch=min(_TIMES_BATCH * recipe.batch, len(train.seen)))
+    lessons = replace(recipe, batch=_BATCH)
     source = BatchSource(train.seen, train.seen, lessons, device)
-    peak = _TIMES_RATE * recipe.learning_rate
-    adam = torch.optim.Adam(network.encoder.parameters(), peak, fused=True)
+    adam = torch.optim.Adam(network.encoder.parameters(), _PEAK_RATE, fused=True)
     total = recipe.teaching_epochs * len(source)
     number = 0
     for epoch in range(recipe.teaching_epochs):
         for seen, _ in source.epoch(epoch):
             rate, momentum = one_cycle(number / max(total - 1, 1))
             for group in adam.param_groups:
-                group["lr"], group["betas"] = peak * rate, (momentum, group["betas"][1])
+                group["lr"], group["betas"] = _PEAK_RATE * rate, (momentum, group["betas"][1])
             with room_for(len(seen), device):
                 with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
                     with torch.no_grad():
