@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 import napari_hrtem_vae as hv
-from napari_hrtem_vae.errors import HrtemVaeError, ModelFileError, ParameterError
+from napari_hrtem_vae.errors import HrtemVaeError, ModelFileError, ParameterError, TrainingError
 from napari_hrtem_vae.progress import Progress, run
 from napari_hrtem_vae.vae.architecture import unpadded, unpadded_strided
 from napari_hrtem_vae.vae.model import Model
@@ -111,6 +112,17 @@ def test_a_teacher_with_another_decoder_is_refused(teacher: Model, tmp_path: Pat
     hv.save_model(only_encoder, path)
     with pytest.raises(ParameterError, match="no encoder, or another decoder than unpadded-strided"):
         load_teacher(replace(STRIDED, teacher=str(path)))
+
+
+def test_learning_that_diverges_is_told_within_its_pass(teacher: Model) -> None:
+    network = copy.deepcopy(teacher.network)
+    # So sure of its code that no float32 holds how far another one is from it.
+    network.encoder.to_log_variance.bias -= 200
+    steps = teach_steps(
+        Network(unpadded_strided()), Model(teacher.card, network), stripes(128, 0), STRIDED, CPU
+    )
+    with pytest.raises(TrainingError, match="Learning from teacher diverged in pass 1; choose another seed"):
+        run(steps)
 
 
 def test_stop_while_the_code_is_learned(teacher_file: str) -> None:

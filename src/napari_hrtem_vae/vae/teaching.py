@@ -6,9 +6,9 @@ import copy
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import ParameterError
+from ..errors import ParameterError, TrainingError
 from ..progress import Progress, Steps
 from .architecture import ARCHITECTURES
 from .batches import BatchSource
@@ -20,6 +20,8 @@ from .recipe import Recipe
 
 # Larger than those of the training that follows: no decoder to go through, and a target to aim at.
 _BATCH, _PEAK_RATE = 128, 3e-3
+# Where the teacher is sure of its code a rare segment pulls very hard, and Adam remembers it for long.
+_LARGEST_GRADIENT = 1e3
 
 
 def load_teacher(recipe: Recipe) -> Model:
@@ -78,6 +80,8 @@ def teach_steps(
     ------
     DeviceError
         The device's memory does not hold the batch.
+    TrainingError
+        The loss is no number any more.
     """
     assert network.encoder is not None
     assert network.decoder is not None
@@ -103,9 +107,16 @@ def teach_steps(
                 loss = code_divergence(*given, *wanted).mean()
                 adam.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(network.encoder.parameters(), _LARGEST_GRADIENT)
                 adam.step()
             number += 1
             yield Progress(number, total, f"Learning from {teacher.card.name}, pass {epoch + 1}")
+        # Read once a pass: each reading waits for the device.
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"Learning from {teacher.card.name} diverged in pass {epoch + 1}; "
+                "choose another seed or another teacher."
+            )
 
 
 def code_divergence(mean: Tensor, log_variance: Tensor, its_mean: Tensor, its_log_variance: Tensor) -> Tensor:
