@@ -31,6 +31,13 @@ def one_cycle(share: float) -> tuple[float, float]:
     return float(1 + (end - 1) * away), float(_MOMENTUM[1] + (_MOMENTUM[0] - _MOMENTUM[1]) * away)
 
 
+def follow_cycle(adam: torch.optim.Adam, peak: float, share: float) -> None:
+    """Set rate and first decay as they are after this share of all steps (0…1)."""
+    rate, momentum = one_cycle(share)
+    for group in adam.param_groups:
+        group["lr"], group["betas"] = peak * rate, (momentum, group["betas"][1])
+
+
 @contextmanager
 def room_for(segments: int, device: torch.device) -> Iterator[None]:
     """A batch that the device's memory does not hold becomes a `DeviceError`."""
@@ -79,9 +86,7 @@ class Optimisation:
             The device's memory does not hold the batch.
         """
         recipe = self.recipe
-        rate, momentum = one_cycle(number / max(recipe.epochs * self.steps - 1, 1))
-        for group in self.adam.param_groups:
-            group["lr"], group["betas"] = recipe.learning_rate * rate, (momentum, group["betas"][1])
+        follow_cycle(self.adam, recipe.learning_rate, number / max(recipe.epochs * self.steps - 1, 1))
         # Rises from the first step on: without it the code first explodes, then dies.
         beta = recipe.beta * min(1.0, (number // self.steps + 1) / max(recipe.warmup_epochs, 1))
         with room_for(len(seen), self.device):

@@ -15,7 +15,7 @@ from .batches import BatchSource
 from .evaluation import Segments
 from .model import Model, load_model
 from .network import Network
-from .optimisation import one_cycle, room_for
+from .optimisation import follow_cycle, room_for
 from .recipe import Recipe
 
 # Larger than those of the training that follows: no decoder to go through, and a target to aim at.
@@ -96,9 +96,7 @@ def teach_steps(
     number = 0
     for epoch in range(recipe.teaching_epochs):
         for seen, _ in source.epoch(epoch):
-            rate, momentum = one_cycle(number / max(total - 1, 1))
-            for group in adam.param_groups:
-                group["lr"], group["betas"] = _PEAK_RATE * rate, (momentum, group["betas"][1])
+            follow_cycle(adam, _PEAK_RATE, number / max(total - 1, 1))
             with room_for(len(seen), device):
                 with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
                     with torch.no_grad():
